@@ -123,7 +123,8 @@ class Locations(Frozen):
     count: int = Field(
         default=251_079,
         ge=1,
-        description="Number of locations tried (with `points`: at most this many, in the file's order of ids).",
+        description="Number of locations tried. With `points`: the number of places in that file, which "
+        "must agree, because the plan of jobs follows from it.",
     )
     seed: int = Field(default=42, ge=0, description="Seed of the draw.")
     points: Path | None = Field(
@@ -277,6 +278,10 @@ class Jobs(Frozen):
     locations_per_request: int = Field(
         default=50, ge=1, le=200, description="Locations asked about in one metadata request."
     )
+    dask_scheduler: str = Field(
+        default="",
+        description="Address of a dask scheduler for the statistics, e.g. tcp://host:8786; empty: threads here.",
+    )
 
     @model_validator(mode="after")
     def _multiples(self) -> Self:
@@ -375,6 +380,7 @@ class BuildConfig(Frozen):
             "native_lattice": source.native_lattice,
         }
         sandbox = self.sandbox
+        tree["jobs"] = self.jobs.model_dump(mode="json", exclude={"dask_scheduler"})
         tree["sandbox"] = (
             {"seed": sandbox.seed, "catalogue": str(sandbox.catalogue or "")} if source.is_sandbox else {}
         )

@@ -1,0 +1,50 @@
+# Every target sets up what it needs in .venv of this checkout; nothing else is touched.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CORES ?= all
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints/ci.txt
+
+.PHONY: build_noldo test test-fast lint format types schemas clean
+
+build_noldo: $(VENV)/.build
+	$(BIN)/snakemake --cores $(CORES) build_noldo
+
+# All tests, the slow ones too, and every check that CI makes.
+test: $(VENV)/.dev lint types
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+test-fast: $(VENV)/.dev
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow"
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile pipeline
+	$(BIN)/snakemake --lint
+	$(BIN)/lint-imports
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt Snakefile pipeline
+
+# JSON Schemas of config, manifest and run record, from the models they describe.
+schemas: $(VENV)/.build
+	$(BIN)/python -m builders schemas
+
+$(VENV)/.build: pyproject.toml constraints/ci.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; try make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) -e '.[build]'
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.build
+	$(PIP) -e '.[build,train,explore,dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) results work logs .snakemake

@@ -1,0 +1,208 @@
+"""`python -m builders <verb>`: one verb a step of the workflow, and what people run by hand."""
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from builders.build import cut_of
+from builders.build_lock import as_job
+from builders.config import BuildConfig, load_config
+from builders.layout import Layout
+from noldo.errors import NoldoError
+
+app = App(
+    name="python -m builders",
+    help="Steps of the workflow (run by snakemake), and checks to run before the quota is spent.",
+    help_format="plaintext",
+)
+
+Config = Annotated[
+    Path, Parameter(help="A build's config: YAML, or the results/<name>/config.json of a build.")
+]
+
+
+def _job(config_path: Path, step: Callable[[BuildConfig, Layout], None]) -> None:
+    config = load_config(config_path)
+    layout = Layout(config.name)
+    with as_job(layout.work):
+        step(config, layout)
+
+
+@app.command
+def locations(*, config: Config, out: Path) -> None:
+    """Draw or read all places and fix their grids."""
+    from builders.locations import run_locations
+
+    _job(config, lambda build, layout: run_locations(build, out))
+
+
+@app.command
+def search(*, config: Config, search: int, concurrency: int, out: Path) -> None:
+    """Ask for every scene of the locations of one search job."""
+    from builders.earth_engine import EarthEngine
+    from builders.sandbox_process import source_url
+    from builders.search import run_search
+
+    def step(build: BuildConfig, layout: Layout) -> None:
+        source = EarthEngine.connect(
+            build,
+            url=source_url(build, layout),
+            claim=concurrency,
+            stage="search",
+            job=str(search),
+            layout=layout,
+        )
+        run_search(build, source, layout, search=search, concurrency=concurrency, out=out)
+
+    _job(config, step)
+
+
+@app.command
+def choose(*, config: Config, search: int, out: Path) -> None:
+    """Choose the scenes of one search job, with reasons."""
+    from builders.choice import run_choose
+
+    _job(config, lambda build, layout: run_choose(build, layout, search=search, out=out))
+
+
+@app.command
+def fetch(*, config: Config, job: int, concurrency: int) -> None:
+    """Fetch, check and stage the pixels of one job."""
+    from builders.earth_engine import EarthEngine
+    from builders.fetch import run_fetch
+    from builders.sandbox_process import source_url
+
+    def step(build: BuildConfig, layout: Layout) -> None:
+        source = EarthEngine.connect(
+            build,
+            url=source_url(build, layout),
+            claim=concurrency,
+            stage="fetch",
+            job=str(job),
+            layout=layout,
+        )
+        run_fetch(build, source, layout, job=job, concurrency=concurrency)
+
+    _job(config, step)
+
+
+@app.command
+def create_store(*, config: Config) -> None:
+    """Write the metadata of every array."""
+    from builders.pack import run_create_store
+
+    _job(config, run_create_store)
+
+
+@app.command
+def pack(*, config: Config, shard: int) -> None:
+    """Write one shard of every array from staged pixels."""
+    from builders.pack import run_pack
+
+    _job(config, lambda build, layout: run_pack(build, layout, shard=shard))
+
+
+@app.command
+def sweep(*, config: Config, job: int) -> None:
+    """Delete the staged pixels of a job whose shards are packed."""
+    from builders.sweep import run_sweep
+
+    _job(config, lambda build, layout: run_sweep(build, layout, job=job))
+
+
+@app.command
+def statistics(*, config: Config, threads: int = 2, scheduler: str = "") -> None:
+    """Compute band statistics and class counts over the store."""
+    from builders.statistics import run_statistics
+
+    _job(
+        config,
+        lambda build, layout: run_statistics(build, layout, threads=threads, scheduler=scheduler),
+    )
+
+
+@app.command
+def index(*, config: Config) -> None:
+    """Write index, small arrays, manifest and run record."""
+    from builders.index import run_index
+
+    _job(config, run_index)
+
+
+@app.command
+def report(*, config: Config) -> None:
+    """Write the report page."""
+    from builders.report import run_report
+
+    _job(config, run_report)
+
+
+@app.command
+def estimate(*, config: Config) -> None:
+    """Say what a build will cost: requests, download, disk, hours, EECU. Asks nobody."""
+    from builders.estimate import estimate as estimate_build
+    from builders.estimate import render
+
+    print(render(estimate_build(load_config(config))))
+
+
+@app.command
+def check_source(*, config: Config) -> None:
+    """Check on ten locations that the imagery source behaves as this project assumes."""
+    from builders.check_source import run_check_source
+
+    build = load_config(config)
+    if not run_check_source(build, Layout(build.name)):
+        sys.exit(1)
+
+
+@app.command
+def clear_quota(*, config: Config) -> None:
+    """Forget that the daily quota was spent, e.g. after it was raised."""
+    from builders.quota_state import clear_holds
+
+    build = load_config(config)
+    clear_holds(Layout(build.name), build.source)
+
+
+@app.command
+def schemas(*, folder: Path = Path("schemas")) -> None:
+    """Write the JSON Schemas of config, manifest and run record."""
+    from builders.schemas import write_schemas
+
+    write_schemas(folder)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt(signal.Signals(number).name)
+
+
+def main() -> None:
+    """Run one verb; errors that users can meet are one line and an exit code that says their kind."""
+    logging.basicConfig(
+        level=os.environ.get("NOLDO_LOG_LEVEL", "INFO"),
+        format="%(asctime)s %(levelname)s %(message)s",
+        stream=sys.stderr,
+    )
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        app()
+    except NoldoError as error:
+        from builders.exit_codes import exit_code
+
+        print(f"builders: {error}", file=sys.stderr)
+        sys.exit(exit_code(error))
+    except KeyboardInterrupt:
+        print("builders: interrupted; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

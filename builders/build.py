@@ -1,0 +1,193 @@
+"""What surrounds the jobs of a build: its config, its folder, its lock, its sandbox, its first and last words.
+
+Called from the Snakefile, so it imports nothing heavy.
+"""
+
+import json
+import os
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from builders import build_lock
+from builders.config import BuildConfig, parse_config
+from builders.cut import Cut
+from builders.layout import Layout
+from builders.sandbox_process import start_sandbox, stop_sandbox
+from noldo.errors import ConfigError, NoldoError
+
+PLACEHOLDER_PROJECT = "your-project"
+"""What config/noldo_s12.yaml says until its user writes their own."""
+
+
+def read_config(tree: Mapping[str, object]) -> BuildConfig:
+    """Validate what snakemake read from the config file and the command line.
+
+    Raises
+    ------
+    ConfigError
+        With every wrong key, in one line.
+    """
+    return parse_config(dict(tree), where="config")
+
+
+def cut_of(config: BuildConfig) -> Cut:
+    """How the locations of a build are cut."""
+    jobs = config.jobs
+    return Cut(
+        num_locations=config.locations.count,
+        per_shard=jobs.locations_per_shard,
+        per_job=jobs.locations_per_job,
+        per_search=jobs.locations_per_search,
+    )
+
+
+def check_folder(config: BuildConfig, layout: Layout) -> None:
+    """Make sure that the results folder is this config's, or nobody's. Reads only.
+
+    Raises
+    ------
+    ConfigError
+        If it was built from a config that gives other data; names the first key that differs.
+    """
+    if not layout.config.exists():
+        if layout.store.exists():
+            raise ConfigError(
+                f"{layout.results} holds a store but no config.json, so it can't be continued; "
+                "give this build another `name`, or move that folder away"
+            )
+        return
+    try:
+        earlier = parse_config(
+            json.loads(layout.config.read_text(encoding="utf-8")), where=str(layout.config)
+        )
+    except json.JSONDecodeError:
+        raise ConfigError(
+            f"{layout.config}: not JSON; move {layout.results} away, or restore the file"
+        ) from None
+    if earlier.digest() != config.digest():
+        key, before, now = _first_difference(earlier.identity(), config.identity())
+        raise ConfigError(
+            f"{layout.results} belongs to another config: {key} was {before}, now {now}; "
+            "give this build another `name`, or move that folder away (nothing was changed)"
+        )
+
+
+def _first_difference(before: object, now: object, path: str = "") -> tuple[str, object, object]:
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in sorted(before.keys() | now.keys()):
+            if before.get(key) != now.get(key):
+                return _first_difference(before.get(key), now.get(key), f"{path}.{key}".lstrip("."))
+    return path, json.dumps(before), json.dumps(now)
+
+
+def greeting(config: BuildConfig) -> str:
+    """The first lines of a build."""
+    count = f"{config.locations.count:,} locations x {len(config.seasons)} seasons"
+    if config.synthetic:
+        return (
+            f"NoLDO-S12 build '{config.name}' ({count}) from the SANDBOX: a synthetic Earth, not real imagery "
+            "(synthetic: true in every output).\n"
+            "For real imagery from Earth Engine: put your project into config/noldo_s12.yaml, run `earthengine "
+            "authenticate`, then\n"
+            "  snakemake --cores 16 --configfile config/noldo_s12.yaml build_noldo"
+        )
+    if config.source.is_sandbox:
+        return f"NoLDO-S12 build '{config.name}' ({count}) from the scenes of {config.sandbox.catalogue}."
+    return (
+        f"NoLDO-S12 build '{config.name}' ({count}) from {config.source.url}, "
+        f"project {config.source.project or '(none)'}."
+    )
+
+
+def farewell(layout: Layout) -> str:
+    """The last lines of a build that ended well."""
+    return (
+        f"Done: {layout.results}\n"
+        f"  look at it   {layout.report}\n"
+        f"  summary      noldo info {layout.results}\n"
+        f"  load it      NoldoS12({str(layout.results)!r})"
+    )
+
+
+def advice(layout: Layout) -> str:
+    """The last lines of a build that stopped."""
+    return (
+        "The build stopped; the reason is the last line of the failed job's log above. What was fetched is kept: "
+        f"the same command goes on from there ({layout.work})."
+    )
+
+
+def require_project(config: BuildConfig) -> None:
+    """Refuse the placeholder of the example config, before anything is asked for.
+
+    Raises
+    ------
+    ConfigError
+        If `source.project` still is `your-project`.
+    """
+    if config.source.project == PLACEHOLDER_PROJECT and not config.source.is_loopback:
+        raise ConfigError(
+            f"source.project is still the example's {PLACEHOLDER_PROJECT!r}: name your own Google Cloud project "
+            "that is registered for Earth Engine, in a copy of the config or with `--config`"
+        )
+
+
+@dataclass(frozen=True)
+class Running:
+    """A build in progress."""
+
+    lock: IO[str]
+    sandbox: subprocess.Popen[bytes] | None
+
+
+def start(config: BuildConfig, layout: Layout, *, basedir: Path) -> Running:
+    """Own the folder, write down the config, start the sandbox if the build uses it.
+
+    Raises
+    ------
+    ConfigError
+        If the folder is another config's, or no project is named.
+    BuildInUseError
+        If another build is writing to the folder.
+    NoldoError
+        If the folder can't be written to.
+    """
+    require_project(config)
+    try:
+        lock = build_lock.take_ownership(layout.work)
+        check_folder(config, layout)
+        write_config(config, layout)
+    except OSError as error:
+        raise NoldoError(
+            f"{error.filename or layout.results}: can't be written ({error.strerror}); "
+            "free the disk, or start the build in a folder you may write to (--directory)"
+        ) from None
+    os.environ[build_lock.OWNER_VARIABLE] = build_lock.owner_value(layout.work)
+    sandbox = None
+    if config.source.is_sandbox:
+        log = layout.root / "logs" / layout.name / "sandbox.log"
+        sandbox = start_sandbox(config, layout, basedir=basedir, log=log)
+    return Running(lock=lock, sandbox=sandbox)
+
+
+def write_config(config: BuildConfig, layout: Layout) -> None:
+    """Write the resolved config, unless it is there already: its age means nothing to snakemake."""
+    text = config.model_dump_json(indent=2) + "\n"
+    if layout.config.exists() and layout.config.read_text(encoding="utf-8") == text:
+        return
+    layout.config.parent.mkdir(parents=True, exist_ok=True)
+    temporary = layout.config.with_suffix(".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(layout.config)
+
+
+def finish(running: Running | None) -> None:
+    """Stop the sandbox and give up the folder."""
+    if running is None:
+        return
+    if running.sandbox is not None:
+        stop_sandbox(running.sandbox)
+    running.lock.close()

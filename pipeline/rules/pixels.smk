@@ -1,0 +1,55 @@
+"""The pixels: fetched a job at a time, packed into shards, and swept away once packed."""
+
+
+rule fetch_pixels:
+    """All seasons and products for the locations of one job.
+
+    What was fetched lies in a spool that is no declared output, so a kill costs only what was in flight.
+    """
+    input:
+        scenes=scenes_for_job,
+    output:
+        outcomes=str(layout.work / "outcomes" / "{job}.parquet"),
+        ready=temp(str(layout.work / "pixels" / "{job}.ready")),
+    log:
+        log_of("fetch_pixels/{job}.log"),
+    resources:
+        ee_requests=8,  # claimed here, used below, limited in profiles/default
+    params:
+        version=versions.PIXELS,
+        config=layout.config,
+    shell:
+        "python -m builders fetch --config {params.config:q} --job {wildcards.job}"
+        " --concurrency {resources.ee_requests} > {log:q} 2>&1"
+
+
+rule pack_shard:
+    """One file an array, written whole."""
+    input:
+        ready=ready_for_shard,
+        store=ancient(f"{layout.store}/zarr.json"),
+    output:
+        ensure(shard_files("{shard}"), non_empty=True),
+    log:
+        log_of("pack_shard/{shard}.log"),
+    priority: 10
+    params:
+        version=versions.PACK,
+        config=layout.config,
+    shell:
+        "python -m builders pack --config {params.config:q} --shard {wildcards.shard} > {log:q} 2>&1"
+
+
+rule sweep_spool:
+    """Delete the staged pixels of a job whose shards are all packed: peak disk stays bounded."""
+    input:
+        shards_of_job,
+    output:
+        str(layout.work / "swept" / "{job}.json"),
+    log:
+        log_of("sweep_spool/{job}.log"),
+    priority: 20
+    params:
+        config=layout.config,
+    shell:
+        "python -m builders sweep --config {params.config:q} --job {wildcards.job} > {log:q} 2>&1"

@@ -1,0 +1,27 @@
+"""Where the patches are, and the empty store that waits for them."""
+
+
+rule plan_locations:
+    """Draw or read all places, and fix the grid of each."""
+    output:
+        layout.locations,
+    log:
+        log_of("plan_locations.log"),
+    params:
+        version=versions.LOCATIONS,
+        config=layout.config,
+    shell:
+        "python -m builders locations --config {params.config:q} --out {output:q} > {log:q} 2>&1"
+
+
+rule create_store:
+    """The metadata of every array: written once, so that packing is only ever adding files."""
+    output:
+        f"{layout.store}/zarr.json",
+    log:
+        log_of("create_store.log"),
+    params:
+        version=versions.PACK,
+        config=layout.config,
+    shell:
+        "python -m builders create-store --config {params.config:q} > {log:q} 2>&1"

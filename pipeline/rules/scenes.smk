@@ -1,0 +1,36 @@
+"""Which images: one metadata request for some fifty places, then a pure choice."""
+
+
+rule search_scenes:
+    """Every scene the provider has for the locations of one search job."""
+    input:
+        locations=layout.locations,
+    output:
+        str(layout.work / "candidates" / "{search}.parquet"),
+    log:
+        log_of("search_scenes/{search}.log"),
+    resources:
+        ee_requests=4,
+    params:
+        version=versions.SEARCH,
+        config=layout.config,
+    shell:
+        "python -m builders search --config {params.config:q} --search {wildcards.search}"
+        " --concurrency {resources.ee_requests} --out {output:q} > {log:q} 2>&1"
+
+
+rule choose_scenes:
+    """The images of each season, ranked, with the reason for each choice."""
+    input:
+        locations=layout.locations,
+        candidates=str(layout.work / "candidates" / "{search}.parquet"),
+    output:
+        str(layout.work / "scenes" / "{search}.parquet"),
+    log:
+        log_of("choose_scenes/{search}.log"),
+    params:
+        version=versions.CHOICE,
+        config=layout.config,
+    shell:
+        "python -m builders choose --config {params.config:q} --search {wildcards.search}"
+        " --out {output:q} > {log:q} 2>&1"
