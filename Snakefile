@@ -27,6 +27,12 @@ include: "pipeline/rules/pixels.smk"
 include: "pipeline/rules/results.smk"
 
 
+localrules:
+    create_store,  # a second's work: the submit node does it
+
+
+
+
 rule build_noldo:
     """Everything: store, index, manifest and report."""
     default_target: True
