@@ -1,0 +1,88 @@
+"""Snakemake as users run it, for tests."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+
+
+def tiny_config(name: str = "tiny", **changes: object) -> dict[str, object]:
+    """Eight places, two seasons, patches of 600 m: everything the big build does, in seconds."""
+    tree: dict[str, object] = {
+        "name": name,
+        "source": {"url": "sandbox", "credentials": "anonymous"},
+        "locations": {"count": 8, "seed": 3},
+        "patch_size_px": 60,
+        "seasons": [
+            {"name": "spring", "date": "2021-03-20"},
+            {"name": "summer", "date": "2021-06-21"},
+        ],
+        "jobs": {"locations_per_shard": 2, "locations_per_job": 4, "locations_per_search": 8},
+    }
+    return tree | changes
+
+
+@dataclass(frozen=True)
+class Workflow:
+    """Snakemake in a folder of its own, as users run it."""
+
+    folder: Path
+    snakefile: Path = ROOT / "Snakefile"
+
+    def write_config(self, tree: dict[str, object]) -> Path:
+        path = self.folder / "config.yaml"
+        path.write_text(yaml.safe_dump(tree), encoding="utf-8")
+        return path
+
+    def command(self, *arguments: str, cores: int = 2) -> list[str]:
+        return [
+            *(sys.executable, "-m", "snakemake", "-s", str(self.snakefile)),
+            *("--directory", str(self.folder), "--cores", str(cores), *arguments),
+        ]
+
+    def run(
+        self, *arguments: str, cores: int = 2, timeout: float = 600, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command(*arguments, cores=cores),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            cwd=self.folder,
+            env=os.environ | environment,
+            check=False,
+        )
+
+    def build(self, tree: dict[str, object], *arguments: str, cores: int = 2, timeout: float = 600) -> str:
+        """Build, insist that it worked, and return what was printed."""
+        config = self.write_config(tree)
+        done = self.run("--configfile", str(config), *arguments, cores=cores, timeout=timeout)
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+        return done.stdout + done.stderr
+
+    def noldo(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "noldo", *arguments],
+            capture_output=True,
+            text=True,
+            cwd=self.folder,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            check=False,
+            timeout=120,
+        )
+
+    def digest(self, name: str = "tiny") -> str:
+        done = self.noldo("digest", f"results/{name}")
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def info(self, name: str = "tiny") -> dict[str, object]:
+        done = self.noldo("info", f"results/{name}", "--json")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
