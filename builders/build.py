@@ -15,6 +15,7 @@ from builders import build_lock
 from builders.config import BuildConfig, parse_config
 from builders.cut import Cut
 from builders.layout import Layout
+from builders.quota_state import clear_authentication
 from builders.sandbox_process import start_sandbox, stop_sandbox
 from noldo.errors import ConfigError, NoldoError
 
@@ -160,6 +161,7 @@ def start(config: BuildConfig, layout: Layout, *, basedir: Path) -> Running:
         lock = build_lock.take_ownership(layout.work)
         check_folder(config, layout)
         write_config(config, layout)
+        clear_authentication(layout, config.source)  # whoever starts again may have logged in meanwhile
     except OSError as error:
         raise NoldoError(
             f"{error.filename or layout.results}: can't be written ({error.strerror}); "

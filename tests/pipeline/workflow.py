@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -67,8 +68,11 @@ class Workflow:
         return done.stdout + done.stderr
 
     def noldo(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return self._python("noldo", *arguments)
+
+    def _python(self, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "noldo", *arguments],
+            [sys.executable, "-m", module, *arguments],
             capture_output=True,
             text=True,
             cwd=self.folder,
@@ -76,6 +80,9 @@ class Workflow:
             check=False,
             timeout=120,
         )
+
+    def builders(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return self._python("builders", *arguments)
 
     def digest(self, name: str = "tiny") -> str:
         done = self.noldo("digest", f"results/{name}")
@@ -86,3 +93,15 @@ class Workflow:
         done = self.noldo("info", f"results/{name}", "--json")
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
+
+
+def copy_checkout(folder: Path) -> Path:
+    """The workflow's own files in another folder, which is returned."""
+    folder.mkdir()
+    for name in ("Snakefile", "pipeline", "builders", "sandbox", "noldo", "config", "profiles"):
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy2(source, folder / name)
+    return folder
