@@ -70,6 +70,11 @@ class RequestRefusedError(SourceError):
 class SceneUnavailableError(SourceError):
     """A named scene does not exist or can't be read; the next candidate is tried."""
 
+    def __init__(self, message: str = "", *, index: str = "") -> None:
+        super().__init__(message)
+        self.index = index
+        """`system:index` of the scene; empty if the provider did not say which."""
+
 
 class RequestTooLargeError(SourceError):
     """The provider asks for smaller requests."""

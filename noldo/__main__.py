@@ -1,0 +1,116 @@
+"""The `noldo` command."""
+
+import json
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from noldo.errors import NoldoError
+
+app = App(name="noldo", help="Look at, check and publish NoLDO-S12 data sets.", help_format="plaintext")
+
+DataSet = Annotated[str, Parameter(help="A results folder, or its nol.zarr.")]
+
+
+@app.command
+def info(path: DataSet, /, *, json_: Annotated[bool, Parameter(name="--json", negative="")] = False) -> None:
+    """Summarise a data set.
+
+    Parameters
+    ----------
+    json_
+        Print JSON instead of text.
+    """
+    from noldo.info import info as summarise
+    from noldo.info import render
+
+    summary = summarise(path)
+    print(json.dumps(summary, indent=1) if json_ else render(summary))
+
+
+@app.command
+def verify(path: DataSet, /) -> None:
+    """Re-read every chunk against its checksum, and the index against the store; exit 1 if anything is broken."""
+    from noldo.verify import verify as check
+
+    found = check(path, progress=_progress("verify"))
+    for problem in found.problems:
+        print(problem)
+    if found.problems:
+        print(f"noldo: {path}: {len(found.problems)} problems", file=sys.stderr)
+        sys.exit(1)
+    print(f"{path}: all {found.num_shards} shards, the index and the manifest are well")
+
+
+@app.command
+def digest(path: DataSet, /) -> None:
+    """Print one hash of all arrays and the index."""
+    from noldo.digest import digest as compute
+
+    print(compute(path, progress=_progress("digest")))
+
+
+@app.command
+def preview(path: DataSet, location_id: int, /, *, out: Path | None = None) -> None:
+    """Draw all seasons of one location as a PNG.
+
+    Parameters
+    ----------
+    location_id
+        Id of a kept location.
+    out
+        File to write; default: `preview-ID.png` here.
+    """
+    from noldo.preview import preview as draw
+
+    target = out or Path(f"preview-{location_id}.png")
+    draw(path, location_id, out=target)
+    print(target)
+
+
+@app.command
+def publish(path: DataSet, url: str, /) -> None:
+    """Copy a finished data set to s3:// or gs://; again: only what is missing there."""
+    from noldo.publish import publish as send
+
+    sent = send(path, url, progress=_progress("publish"))
+    print(
+        f"{url}: {sent.num_files} files, {sent.num_sent} sent ({sent.sent_bytes / 1e6:.1f} MB), the others were there"
+    )
+
+
+def _progress(what: str) -> Callable[[int, int], None] | None:
+    """A bar on a terminal; nothing in a pipe, where the result is the output."""
+    if not sys.stderr.isatty():
+        return None
+    from rich.console import Console
+    from rich.progress import Progress
+
+    bar = Progress(console=Console(stderr=True), transient=True)
+    task = bar.add_task(what, total=None)
+    bar.start()
+
+    def show(done: int, total: int) -> None:
+        bar.update(task, completed=done, total=total)
+        if done == total:
+            bar.stop()
+
+    return show
+
+
+def main() -> None:
+    """Run a command; errors that users can meet are one line and exit code 1."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr)
+    try:
+        app()
+    except NoldoError as error:
+        print(f"noldo: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

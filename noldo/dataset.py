@@ -1,0 +1,218 @@
+"""`NoldoS12`: a map-style torch Dataset over the kept locations of a store.
+
+Needs numpy and torch (and obstore for object stores); no parquet, no rasterio, no Earth Engine.
+
+Axes: S season, B band, Y row (north first), X column.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from noldo.bands import BandChoice, chosen_bands
+from noldo.errors import ConfigError
+from noldo.paths import find_subset
+from noldo.products import ArraySpec
+from noldo.reader import StoreReader
+from noldo.rows import SPLITS
+from noldo.status import Status
+
+Sample = dict[str, Any]
+Season = Literal["random", "all"] | int | str
+
+LABELS = "dynamic_world"
+"""Product that the labels of subset @NoL come from."""
+
+
+class NoldoS12(Dataset[Sample]):
+    """One sample a kept location: images at native resolution, and labels.
+
+    A sample is a dict:
+
+    * one tensor an array of the chosen modalities, e.g. `s2_l1c_10m` (B, Y, X) uint16 reflectance x 10,000 with no
+      data 65535, `s1_grd_10m` (B, Y, X) int16 hundredths of a dB with no data -32768; with `season="all"`
+      (S, B, Y, X). `noldo.on_one_grid` makes float tensors of one size from them;
+    * `label` (Y, X) uint8, class ids of `noldo.legend`, 255 = unlabelled (`ignore_index`); (S, Y, X) with
+      `labels="all"` or `season="all"`;
+    * `id` int, `season` int (position on the season axis; -1 for all), `crs` EPSG code, `bounds` (4,) float64
+      x_min, y_min, x_max, y_max in metres.
+
+    Nothing is opened before the first sample is asked for, and no file stays open: the data set can be
+    pickled, and works with forked and spawned DataLoader workers.
+
+    Parameters
+    ----------
+    root
+        A results folder, the path of its `nol.zarr`, or the URL of either (`s3://`, `gs://`).
+    modalities
+        Products to load: `s2_l1c`, `s2_l2a`, `s2_scl`, `s1_grd`, `dynamic_world_probability`.
+    bands
+        Bands of Sentinel-2: 13, 12, 9 or 3 (as in CromSS), names, or None for all that are stored.
+    season
+        `random`: one a location and epoch, decided by `seed`, epoch and id alone; `all`; or a season's name or
+        position.
+    split
+        `train`, `val`, `test`, or None for all kept locations.
+    labels
+        `season`: of the season that is loaded; `all`: of every season; None: no labels.
+    seed
+        Of the seasons.
+    transform
+        Called with each sample; what it returns is the sample.
+
+    Raises
+    ------
+    ConfigError
+        If an argument names what the store does not hold.
+    StoreError
+        If there is no store.
+    StoreFormatError
+        If it is of another format.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        *,
+        subset: str = "nol",
+        modalities: Sequence[str] = ("s2_l1c", "s1_grd"),
+        bands: BandChoice = None,
+        season: Season = "random",
+        split: str | None = "train",
+        labels: Literal["season", "all"] | None = "season",
+        seed: int = 0,
+        transform: Callable[[Sample], Sample] | None = None,
+    ) -> None:
+        self._reader = StoreReader.open(find_subset(root, subset=subset).store)
+        self._images = _chosen_images(self._reader, modalities, bands)
+        self._season = _chosen_season(self._reader, season)
+        self._label = _label_spec(self._reader, labels)
+        self._labels = labels
+        self._seed = seed
+        self._transform = transform
+        self._rows = _kept_rows(self._reader, split)
+        # Shared memory: workers that outlive an epoch see the new number too.
+        self._epoch = torch.zeros(1, dtype=torch.int64)
+        self._epoch.share_memory_()  # type: ignore[no-untyped-call]  # torch does not type it
+
+    @property
+    def season_names(self) -> tuple[str, ...]:
+        """Names along the season axis."""
+        return self._reader.layout.season_names
+
+    @property
+    def ids(self) -> np.ndarray:
+        """Ids of the locations in sample order, (sample,) int64."""
+        return self._rows["id"]
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that `season="random"` draws for; call it before each epoch, as with samplers."""
+        self._epoch[0] = epoch
+
+    def __len__(self) -> int:
+        """Kept locations of the split."""
+        return len(self._rows["id"])
+
+    def __getitem__(self, index: int) -> Sample:
+        """One sample; see the class."""
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"sample {index} of {len(self)}")
+        values = {name: array[index] for name, array in self._rows.items()}
+        row, location_id = int(values["row"]), int(values["id"])
+        season = self._season_of(location_id)
+        seasons = range(len(self.season_names)) if season is None else [season]
+        sample: Sample = {}
+        for spec, positions in self._images:
+            pixels = self._reader.pixels(spec, row=row, seasons=seasons)
+            if positions is not None:
+                pixels = pixels[:, positions]
+            sample[spec.name] = torch.from_numpy(pixels if season is None else pixels[0])
+        if self._label is not None:
+            whole = season is None or self._labels == "all"
+            wanted = range(len(self.season_names)) if whole else seasons
+            labels = self._reader.pixels(self._label, row=row, seasons=wanted)
+            sample["label"] = torch.from_numpy(labels if whole else labels[0])
+        sample |= {
+            "id": location_id,
+            "season": -1 if season is None else season,
+            "crs": int(values["crs_epsg"]),
+            "bounds": torch.from_numpy(self._bounds(values["x_ul"], values["y_ul"])),
+        }
+        return sample if self._transform is None else self._transform(sample)
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Sample]:
+        """Samples of one batch, in the order asked for."""
+        return [self[index] for index in indices]
+
+    def _season_of(self, location_id: int) -> int | None:
+        if self._season == "all":
+            return None
+        if self._season == "random":
+            draw = np.random.SeedSequence([self._seed, int(self._epoch[0]), location_id])
+            return int(draw.generate_state(1)[0] % len(self.season_names))
+        return cast(int, self._season)
+
+    def _bounds(self, x_ul: int, y_ul: int) -> np.ndarray:
+        side_m = self._reader.layout.patch_size_px * 10
+        return np.array([x_ul, y_ul - side_m, x_ul + side_m, y_ul], dtype=np.float64)
+
+
+def _kept_rows(reader: StoreReader, split: str | None) -> dict[str, np.ndarray]:
+    if split is not None and split not in SPLITS:
+        raise ConfigError(f"split {split!r}: expected one of {', '.join(SPLITS)}, or None for all")
+    kept = reader.row_values("status") == Status.KEPT
+    if split is not None:
+        kept &= reader.row_values("split") == SPLITS.index(split)
+    rows = np.flatnonzero(kept)
+    values = {name: reader.row_values(name)[rows] for name in ("id", "crs_epsg", "x_ul", "y_ul")}
+    return values | {"row": rows}
+
+
+def _chosen_images(
+    reader: StoreReader, modalities: Sequence[str], bands: BandChoice
+) -> list[tuple[ArraySpec, list[int] | None]]:
+    """Arrays to read, each with the positions of the chosen bands (None: all, or no band axis)."""
+    specs = reader.layout.specs
+    stored = {spec.product for spec in specs if spec.product != LABELS}
+    if unknown := [name for name in modalities if name not in stored]:
+        raise ConfigError(
+            f"modalities {unknown}: not in {reader.files.where}, which has {', '.join(sorted(stored))}"
+        )
+    chosen: list[tuple[ArraySpec, list[int] | None]] = []
+    for modality in modalities:
+        arrays = [spec for spec in specs if spec.product == modality]
+        if not modality.startswith("s2_l"):
+            chosen += [(spec, None) for spec in arrays]
+            continue
+        available = tuple(band for spec in arrays for band in spec.bands)
+        wanted = chosen_bands(bands, product=modality, stored=available)
+        for spec in arrays:
+            positions = [position for position, band in enumerate(spec.bands) if band in wanted]
+            if positions:
+                chosen.append((spec, None if len(positions) == len(spec.bands) else positions))
+    return chosen
+
+
+def _chosen_season(reader: StoreReader, season: Season) -> Season:
+    names = reader.layout.season_names
+    if season in ("random", "all"):
+        return season
+    if isinstance(season, str) and season in names:
+        return names.index(season)
+    if isinstance(season, int) and 0 <= season < len(names):
+        return season
+    raise ConfigError(
+        f"season {season!r}: expected random, all, one of {', '.join(names)}, or 0 .. {len(names) - 1}"
+    )
+
+
+def _label_spec(reader: StoreReader, labels: str | None) -> ArraySpec | None:
+    if labels not in ("season", "all", None):
+        raise ConfigError(f"labels {labels!r}: expected season, all or None")
+    if labels is None:
+        return None
+    return next(spec for spec in reader.layout.specs if spec.product == LABELS)

@@ -1,0 +1,90 @@
+"""A summary of a subset, for people and for scripts."""
+
+from pathlib import Path
+from typing import Any
+
+from noldo.manifest import RunReport, parse_manifest, parse_run_report
+from noldo.paths import SubsetPaths, find_subset
+
+
+def info(path: str | Path) -> dict[str, Any]:
+    """What a subset holds and what it cost.
+
+    Returns
+    -------
+    JSON values. At least `subset`, `name`, `format_version`, `synthetic`, `locations` (kept), `locations_tried`,
+    `status`, `splits`, `seasons`, `patch_size_px`, `bands` (product to names), `class_shares` (0..1), `bytes` (of the
+    store; null behind a URL) and `requests`.
+
+    Raises
+    ------
+    StoreError
+        If there is no finished subset.
+    StoreFormatError
+        If it is of another format.
+    """
+    paths = find_subset(path)
+    files = paths.files()
+    manifest = parse_manifest(_read(paths, f"{paths.subset}.json"), where=f"{paths.root}/{paths.subset}.json")
+    try:
+        run = parse_run_report(
+            files.read(f"{paths.subset}.run.json"), where=f"{paths.root}/{paths.subset}.run.json"
+        )
+    except FileNotFoundError:
+        run = RunReport()  # the record of the run is no part of the data, and need not travel with it
+    return {
+        "subset": manifest.subset,
+        "name": manifest.name,
+        "format_version": manifest.format_version,
+        "synthetic": manifest.synthetic,
+        "locations": manifest.locations_kept,
+        "locations_tried": manifest.locations_tried,
+        "status": manifest.status_counts,
+        "splits": manifest.split_counts,
+        "seasons": [season.name for season in manifest.seasons],
+        "patch_size_px": manifest.patch_size_px,
+        "bands": {product: list(bands) for product, bands in manifest.products.items()},
+        "class_shares": manifest.class_shares,
+        "bytes": None if paths.is_remote else _size(Path(paths.store)),
+        "requests": run.requests.model_dump(),
+    }
+
+
+def _read(paths: SubsetPaths, name: str) -> bytes:
+    from noldo.errors import StoreError
+
+    try:
+        return paths.files().read(name)
+    except FileNotFoundError:
+        raise StoreError(
+            f"{paths.root}/{name}: missing, so the build is not finished; run it again"
+        ) from None
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def render(summary: dict[str, Any]) -> str:
+    """The summary as lines of text."""
+    requests = summary["requests"]
+    kept, tried = summary["locations"], summary["locations_tried"]
+    refused = ", ".join(
+        f"{number} {status}" for status, number in summary["status"].items() if status != "kept" and number
+    )
+    shares = sorted(summary["class_shares"].items(), key=lambda item: -item[1])
+    lines = [
+        f"{summary['name']} ({summary['subset']}), format {summary['format_version']}"
+        + ("  ** synthetic: not real imagery **" if summary["synthetic"] else ""),
+        f"  locations   {kept:,} kept of {tried:,} tried" + (f" ({refused})" if refused else ""),
+        f"  splits      {', '.join(f'{name} {n:,}' for name, n in summary['splits'].items()) or '-'}",
+        f"  seasons     {', '.join(summary['seasons'])}",
+        f"  patch       {summary['patch_size_px']} px of 10 m",
+        *(f"  {product:<11} {' '.join(bands)}" for product, bands in summary["bands"].items() if bands),
+        f"  classes     {', '.join(f'{name} {100 * share:.1f} %' for name, share in shares)}",
+        f"  store       {'-' if summary['bytes'] is None else format(summary['bytes'] / 1e6, ',.1f') + ' MB'}",
+        f"  requests    {requests['metadata']:,} metadata, {requests['pixels']:,} pixels, {requests['fallback']:,} "
+        f"fallback, {requests['retried']:,} retried, {requests['start_up']:,} start-up; "
+        f"largest {requests['largest_bytes'] / 2**20:.1f} of 48 MB",
+    ]
+    return "\n".join(lines)

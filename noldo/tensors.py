@@ -1,0 +1,100 @@
+"""From stored integers to floats of one size, for those who want one tensor a modality.
+
+Axes: S season, B band, Y row, X column; leading axes are kept as they are. Works on any device.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from noldo.bands import BandChoice, chosen_bands
+from noldo.errors import ConfigError
+from noldo.products import DB_PER_STEP, NO_DATA_DB, NO_DATA_UINT16, S2_RESOLUTION_M
+
+REFLECTANCE_PER_STEP = 1e-4
+FINEST_M = 10
+
+
+def reflectance(stored: torch.Tensor) -> torch.Tensor:
+    """Stored uint16 to reflectance, float32, same axes; no data becomes NaN."""
+    steps = stored.to(torch.int32)
+    return torch.where(steps == NO_DATA_UINT16, torch.nan, steps * REFLECTANCE_PER_STEP)
+
+
+def decibels(stored: torch.Tensor) -> torch.Tensor:
+    """Stored int16 to dB, float32, same axes; no data becomes NaN."""
+    steps = stored.to(torch.int32)
+    return torch.where(steps == NO_DATA_DB, torch.nan, steps * DB_PER_STEP)
+
+
+def upsample(coarse: torch.Tensor, *, factor: int) -> torch.Tensor:
+    """Repeat each pixel `factor` times in y and x: (..., Y, X) to (..., factor Y, factor X)."""
+    return coarse.repeat_interleave(factor, dim=-2).repeat_interleave(factor, dim=-1)
+
+
+def on_one_grid(
+    sample: Mapping[str, torch.Tensor], modality: str = "s2_l1c", *, bands: BandChoice = None
+) -> torch.Tensor:
+    """All bands of a modality on the 10 m grid, in physical units.
+
+    Parameters
+    ----------
+    sample
+        A sample or batch of `NoldoS12` that was loaded with these bands.
+    modality
+        `s2_l1c`, `s2_l2a` or `s1_grd`.
+    bands
+        As in `NoldoS12`, and in the order of the result; None: all in the sample, spectral order.
+
+    Returns
+    -------
+    (..., B, Y, X) float32: reflectance, or dB; NaN is no data. Coarse pixels are repeated, as Earth Engine does.
+
+    Raises
+    ------
+    ConfigError
+        If the sample lacks the modality or its arrays do not hold the bands asked for.
+    """
+    if modality == "s1_grd":
+        return decibels(_array(sample, "s1_grd_10m"))
+    wanted = chosen_bands(bands, product=modality, stored=_loaded(sample, modality, bands))
+    planes: dict[str, torch.Tensor] = {}
+    for resolution_m in (10, 20, 60):
+        group = [
+            band for band, native in S2_RESOLUTION_M.items() if native == resolution_m and band in wanted
+        ]
+        if not group:
+            continue
+        array = _array(sample, f"{modality}_{resolution_m}m")
+        if array.shape[-3] != len(group):
+            raise ConfigError(
+                f"{modality}_{resolution_m}m has {array.shape[-3]} bands, expected {len(group)} "
+                f"({', '.join(group)}); give the bands that the data set was made with"
+            )
+        fine = upsample(reflectance(array), factor=resolution_m // FINEST_M)
+        planes |= {band: fine[..., position, :, :] for position, band in enumerate(group)}
+    return torch.stack([planes[band] for band in wanted], dim=-3)
+
+
+def _loaded(sample: Mapping[str, torch.Tensor], modality: str, bands: BandChoice) -> Sequence[str]:
+    """Bands that the sample may hold: those asked for, or all of the resolutions that are there."""
+    if bands is not None:
+        return tuple(S2_RESOLUTION_M)
+    present = [
+        band
+        for band, native in S2_RESOLUTION_M.items()
+        if f"{modality}_{native}m" in sample and not (modality == "s2_l2a" and band == "B10")
+    ]
+    if not present:
+        raise ConfigError(f"modality {modality!r} is not in the sample, which has {', '.join(sample)}")
+    return present
+
+
+def _array(sample: Mapping[str, torch.Tensor], name: str) -> torch.Tensor:
+    try:
+        return sample[name]
+    except KeyError:
+        raise ConfigError(f"{name} is not in the sample, which has {', '.join(sample)}") from None
+
+
+__all__ = ["decibels", "on_one_grid", "reflectance", "upsample"]
