@@ -42,6 +42,10 @@ class Sandbox(Frozen):
         description="STAC catalogue (catalog.json) of real GeoTIFF scenes to serve instead of the synthetic Earth.",
     )
     latency_s: float = Field(default=0.0, ge=0, description="Added to every answer, in seconds.")
+    faults: dict[str, object] = Field(
+        default={},
+        description="Faults to inject, as `python -m sandbox serve --faults` takes them; for rehearsals.",
+    )
 
 
 class Source(Frozen):
@@ -365,8 +369,8 @@ class BuildConfig(Frozen):
 
     @property
     def synthetic(self) -> bool:
-        """The pixels come from the synthetic Earth."""
-        return self.source.is_sandbox and self.sandbox.catalogue is None
+        """The pixels come from the synthetic Earth: whatever this machine serves, unless it serves a catalogue."""
+        return self.source.is_loopback and self.sandbox.catalogue is None
 
     def identity(self) -> dict[str, object]:
         """The part that decides pixels, index and files: what must agree to go on with a folder.

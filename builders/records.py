@@ -106,6 +106,8 @@ class LocationPlan:
     """For each season the ranked choices, best first; an empty tuple: none was usable."""
     refusal: str
     """Why the location can't be fetched (names the season and counts what was refused); empty if it can."""
+    considered: tuple[str, ...] = ()
+    """For each season, how many scenes the provider named and why the unusable ones were refused, in words."""
 
 
 @dataclass(frozen=True)

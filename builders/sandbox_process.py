@@ -58,6 +58,8 @@ def _command(config: BuildConfig, layout: Layout) -> list[str]:
         *("--seed", str(sandbox.seed)),
         *("--latency", str(sandbox.latency_s)),
     ]
+    if sandbox.faults:
+        command += ["--faults", json.dumps(sandbox.faults)]
     if sandbox.catalogue is not None:
         command += ["--catalogue", str(sandbox.catalogue)]
     return command

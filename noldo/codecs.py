@@ -114,7 +114,10 @@ class ChunkCodec:
         payload = without_checksum(stored, where=where)
         try:
             if self.name == "zstd":
-                numcodecs.Zstd(level=self.level).decode(payload, out)
+                decoded = numcodecs.Zstd(level=self.level).decode(payload)
+                out[...] = np.frombuffer(decoded, dtype=out.dtype).reshape(out.shape)
+            elif _blosc_length(payload) != out.nbytes:
+                raise ValueError(f"it holds {_blosc_length(payload)} bytes, expected {out.nbytes}")
             else:
                 blosc.decompress(payload, out)
         except (RuntimeError, ValueError) as error:
@@ -122,6 +125,11 @@ class ChunkCodec:
                 f"{where}: checksum is right but the chunk can't be decoded to {out.shape} {out.dtype} "
                 f"({error}); delete this shard and run the build again"
             ) from error
+
+
+def _blosc_length(payload: bytes) -> int:
+    """Bytes of the decoded chunk, from its header (c-blosc, README_CHUNK_FORMAT: `nbytes`)."""
+    return int.from_bytes(payload[4:8], "little")
 
 
 def image_codec(name: CodecName, *, dtype: str) -> ChunkCodec:

@@ -163,6 +163,7 @@ class RequestCounts(Record):
 class RunReport(Record):
     """What the build did."""
 
+    synthetic: bool = Field(default=False, description="The provider was the synthetic Earth.")
     requests: RequestCounts = RequestCounts()
     received_bytes: int = Field(default=0, description="Bytes of all answers.")
     started: dt.datetime | None = Field(default=None, description="First start, UTC.")

@@ -5,9 +5,12 @@ the chunks asked for. No file stays open between calls, so a reader may be pickl
 A lost shard and a damaged chunk are errors; neither ever reads as no data.
 """
 
+import json
 import os
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,7 +32,7 @@ MAX_CACHED_INDEXES = 4096
 class Files(Protocol):
     """Read access to the files of a store, by their path relative to it.
 
-    Every method raises `FileNotFoundError` if there is no such file.
+    Every method raises `FileNotFoundError` if there is no such file, and `StoreError` if it can't be read.
     """
 
     where: str
@@ -57,18 +60,34 @@ class LocalFiles:
 
     def read(self, name: str) -> bytes:
         """See `Files`."""
-        return (self._path / name).read_bytes()
+        with self._open(name) as file:
+            return file.read()
 
     def read_range(self, name: str, *, start: int, length: int) -> bytes:
         """See `Files`."""
-        with (self._path / name).open("rb", buffering=0) as file:
-            return os.pread(file.fileno(), length, start)
+        with self._open(name) as file:
+            file.seek(start)
+            return file.read(length)
 
     def read_tail(self, name: str, *, length: int) -> bytes:
         """See `Files`."""
-        with (self._path / name).open("rb", buffering=0) as file:
-            size = os.fstat(file.fileno()).st_size
-            return os.pread(file.fileno(), length, max(0, size - length))
+        with self._open(name) as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - length))
+            return file.read()
+
+    @contextmanager
+    def _open(self, name: str) -> Iterator[FileIO]:
+        # Unbuffered: exactly the bytes asked for are read.
+        try:
+            with FileIO(self._path / name) as file:
+                yield file
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise StoreError(
+                f"{self.where}/{name}: can't be read ({error.strerror}); check the disk and the permissions"
+            ) from error
 
 
 def open_files(path_or_url: str | Path) -> Files:
@@ -96,11 +115,8 @@ class StoreReader:
         self.files = files
         try:
             self._group = files.read("zarr.json")
-        except OSError as error:
-            raise StoreError(
-                f"{files.where}: no store here ({error.strerror or 'not found'}); "
-                "give a folder that a build made"
-            ) from None
+        except FileNotFoundError:
+            raise StoreError(f"{files.where}: no store here; give a folder that a build made") from None
         self.layout: StoreLayout = parse_layout(self._group, where=files.where)
         self._indexes: OrderedDict[tuple[str, int], np.ndarray] = OrderedDict()
 
@@ -115,8 +131,6 @@ class StoreReader:
     @property
     def attributes(self) -> dict[str, Any]:
         """Attributes of the group."""
-        import json
-
         attributes: dict[str, Any] = json.loads(self._group)["attributes"]
         return attributes
 
@@ -193,8 +207,9 @@ class StoreReader:
         """Stored bytes of chunks, read at once where they follow each other."""
         entries = self._index(spec, grid, shard)[list(numbers)]
         if (entries == ABSENT).any():
+            absent = numbers[int((entries == ABSENT).any(axis=1).argmax())]
             raise ChunkCorruptError(
-                f"{self._where(spec, shard, numbers[0])}: not in the shard; "
+                f"{self._where(spec, shard, absent)}: not in the shard; "
                 "delete this shard and run the build again"
             )
         offsets, lengths = entries[:, 0].tolist(), entries[:, 1].tolist()

@@ -21,7 +21,15 @@ def expected_arrays(
                 [
                     np.stack(
                         [
-                            _copy(catalogue, scene, band, row, resolution_m, patch_size_px, NO_DATA_UINT16)
+                            _copy(
+                                catalogue,
+                                scene,
+                                band,
+                                row,
+                                resolution_m=resolution_m,
+                                patch_size_px=patch_size_px,
+                                no_data=NO_DATA_UINT16,
+                            )
                             for band in bands
                         ]
                     )
@@ -30,13 +38,21 @@ def expected_arrays(
             )
     expected["s2_scl_20m"] = np.stack(
         [
-            _copy(catalogue, scene, "SCL", row, 20, patch_size_px, 255)
+            _copy(catalogue, scene, "SCL", row, resolution_m=20, patch_size_px=patch_size_px, no_data=255)
             for scene in _scenes(catalogue, row, "scene_s2_l2a")
         ]
     )
     expected["dynamic_world_10m"] = np.stack(
         [
-            _copy(catalogue, scene, "label", row, 10, patch_size_px, UNLABELLED)
+            _copy(
+                catalogue,
+                scene,
+                "label",
+                row,
+                resolution_m=10,
+                patch_size_px=patch_size_px,
+                no_data=UNLABELLED,
+            )
             for scene in _scenes(catalogue, row, "scene_dynamic_world")
         ]
     )
@@ -59,7 +75,7 @@ def _scenes(catalogue: Catalogue, row: dict[str, object], column: str) -> list[S
     return scenes
 
 
-def _copy(catalogue, scene, band, row, resolution_m, patch_size_px, no_data):
+def _copy(catalogue, scene, band, row, *, resolution_m, patch_size_px, no_data):
     """The band's own pixels: the patch lies on their lattice, in their zone."""
     info = {b.name: b for b in catalogue.bands(scene)}[band]
     assert info.crs_epsg == row["crs_epsg"]

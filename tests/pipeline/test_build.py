@@ -159,9 +159,8 @@ def test_two_builds_cannot_write_to_one_folder(workflow):
 
 def test_every_stored_pixel_is_the_synthetic_earths_own(build_once):
     """Through scene table, request, decimation and shard, against the Earth asked directly."""
-    from sandbox.synthetic import SyntheticEarth
-
     from noldo.index import read_index
+    from sandbox.synthetic import SyntheticEarth
     from tests.pipeline.expectation import expected_arrays
 
     results = build_once().folder / "results" / "tiny"

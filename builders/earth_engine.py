@@ -1,0 +1,384 @@
+"""Earth Engine as an `ImagerySource`: the one module that talks to its Python client.
+
+What is asked for is decided elsewhere (`builders.metadata`, `builders.stack`), and so is what happens when a
+request fails (`builders.retries`). Here, plans become graphs and answers become arrays. The client keeps its state
+in the process: only the latest connection of a process works.
+"""
+
+import contextlib
+import logging
+import random
+import socket
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import reduce
+from typing import Any, NoReturn, Self, TypeVar
+from urllib.error import URLError
+
+import ee
+import numpy as np
+import numpy.typing as npt
+from google.auth.exceptions import GoogleAuthError, TransportError
+from googleapiclient.errors import Error as ClientError  # type: ignore[import-untyped]  # it has no types
+from shapely.geometry import mapping
+from shapely.geometry.base import BaseGeometry
+
+from builders import metadata
+from builders.caller import AttemptFailedError, Caller
+from builders.config import BuildConfig, Season
+from builders.credentials import credentials_of, login_advice, project_of
+from builders.governor import Governor
+from builders.layout import Layout
+from builders.outlines import outlines
+from builders.pixel_reader import PixelReader
+from builders.pixels import parse_npy
+from builders.quota_state import state_path
+from builders.records import COLLECTIONS, S1_GRD, Location, Scene, SeasonChoice
+from builders.request_log import Kind, RequestLog
+from builders.retries import CredentialsRefusedError, Failure, describe_error_body
+from builders.stack import Layer, merged, pixel_grid, request_bytes
+from builders.transport import Transport
+from noldo.errors import AuthenticationError, RequestTooLargeError
+from noldo.grids import Grid
+
+logger = logging.getLogger(__name__)
+
+Answer = TypeVar("Answer")
+
+Node = Any
+"""A node of a graph that Earth Engine evaluates. The client publishes no types."""
+
+METADATA_TAG, PIXELS_TAG = "meta", "pixels"
+"""Workload tags: Google Cloud's monitoring shows compute time by them (Earth Engine, computation tags)."""
+
+START_UP_TIMEOUT_S = 60.0
+
+DISTANCE = "noldo_distance_ms"
+"""Property that scenes get on the way, to be sorted by."""
+
+TWIN_MARGIN_DAYS = 1.0
+"""Twins have the same name; their start times may differ by seconds, and the margin costs nothing."""
+
+
+class EarthEngine:
+    """Scenes and pixels from Earth Engine, or from a server that speaks its API. Thread-safe."""
+
+    def __init__(self, config: BuildConfig, *, caller: Caller, transport: Transport) -> None:
+        self._config = config
+        self._caller = caller
+        self._transport = transport
+        self._reader = PixelReader(config, self._fetch)
+
+    @classmethod
+    def connect(
+        cls, config: BuildConfig, *, url: str, claim: int, stage: str, job: str, layout: Layout
+    ) -> Self:
+        """Log in, and learn from the provider which functions it has.
+
+        Parameters
+        ----------
+        url
+            Base URL of the API.
+        claim
+            Requests this process may have in flight; its share of `source.max_concurrent`.
+        stage, job
+            Name the request log of this process.
+
+        Raises
+        ------
+        AuthenticationError
+            If there are no credentials, or the provider refuses them.
+        ConfigError
+            If no project is named, or the claim is beyond the quota.
+        SourceError
+            If the provider does not answer as Earth Engine does.
+        """
+        source = config.source
+        governor = Governor(claim, source, state_path(layout, source))
+        transport = Transport(
+            url, pool_size=claim, deadline_s=source.deadline_s, on_restricted=governor.restrict
+        )
+        caller = Caller(
+            governor,
+            RequestLog(layout.requests, stage=stage, job=job),
+            take_exchanges=transport.take_exchanges,
+            patience_s=source.patience_s,
+            login_advice=login_advice(source),
+            rng=random.Random(),
+        )
+        self = cls(config, caller=caller, transport=transport)
+        credentials = credentials_of(source, stored_by_client=_stored_credentials)
+        start = lambda: _initialise(credentials, url=url, project=project_of(source), transport=transport)  # noqa: E731 - one line, used once
+        caller.call(lambda: self._attempt(start), kind="start_up")
+        return self
+
+    def close(self) -> None:
+        """Close connections."""
+        self._transport.close()
+
+    def search(self, locations: Sequence[Location]) -> list[Scene]:
+        """All candidates of all seasons and collections for these locations: one metadata request.
+
+        Raises
+        ------
+        SourceError
+            As `ImagerySource` says. A request that is too large is asked in halves.
+        """
+        try:
+            scenes = self._search(locations)
+        except RequestTooLargeError:
+            if len(locations) == 1:
+                raise
+            middle = len(locations) // 2
+            return [*self.search(locations[:middle]), *self.search(locations[middle:])]
+        return self._with_zones(scenes)
+
+    def read(
+        self, location: Location, choices: Sequence[SeasonChoice], *, fallback: bool
+    ) -> Mapping[str, np.ndarray]:
+        """Pixels of the choices on the location's grid: one pixel request, more if it would be too large.
+
+        Raises
+        ------
+        SourceError
+            As `ImagerySource` says.
+        """
+        return self._reader.read(location, choices, fallback=fallback)
+
+    def _search(self, locations: Sequence[Location]) -> list[Scene]:
+        graph = search_graph(locations, config=self._config)
+
+        def attempt() -> metadata.Answer:
+            reply = self._attempt(lambda: ee.data.computeValue(graph))
+            return metadata.read_answer(reply, locations, config=self._config)
+
+        answer = self._caller.call(attempt, kind="metadata")
+        if answer.missing:
+            logger.info("scenes that lack a property, by property: %s", dict(sorted(answer.missing.items())))
+        if answer.full_lists:
+            logger.warning(
+                "%s lists of scenes are as long as they may be: the farthest passes and the cloudiest scenes "
+                "of those seasons were not considered; shorter windows avoid that",
+                answer.full_lists,
+            )
+        return list(answer.scenes)
+
+    def _with_zones(self, scenes: list[Scene]) -> list[Scene]:
+        """Ask for the projection of scenes that do not say their tile, which Earth Engine's own all do."""
+        asked = metadata.without_zone(scenes)
+        if not asked:
+            return scenes
+        graph = ee.List([crs_graph(f"{COLLECTIONS[product]}/{index}") for product, index in asked])
+        codes = self._caller.call(
+            lambda: self._attempt(lambda: list(ee.data.computeValue(graph))), kind="metadata"
+        )
+        zones = {key: metadata.epsg_of_crs(crs) for key, crs in zip(asked, codes, strict=True)}
+        return metadata.with_zones(scenes, zones)
+
+    def _fetch(self, layers: tuple[Layer, ...], grid: Grid, kind: Kind) -> npt.NDArray[np.void]:
+        parameters = {
+            "expression": stack_graph(merged(layers), grid),
+            "fileFormat": "NPY",
+            "grid": pixel_grid(grid),
+            "workloadTag": PIXELS_TAG,
+        }
+        names = [band.name for layer in layers for band in layer.bands]
+
+        def attempt() -> npt.NDArray[np.void]:
+            data: bytes = self._attempt(lambda: ee.data.computePixels(parameters))
+            return parse_npy(data, names=names, side_px=grid.size_px)
+
+        return self._caller.call(attempt, kind=kind, bytes_counted=request_bytes(layers, grid))
+
+    def _attempt(self, send: Callable[[], Answer]) -> Answer:
+        """One call of the client; whatever it raises becomes an `AttemptFailedError`.
+
+        The client's exceptions carry only a text, and that only for JSON bodies, so status and message are
+        taken from the exchange itself.
+        """
+        try:
+            return send()
+        except (ConnectionError, TimeoutError) as error:
+            raise AttemptFailedError(Failure(None, str(error), error=error)) from error
+        except GoogleAuthError as error:
+            self._fail(error, else_=_login_failure(error))
+        except (ee.EEException, ClientError, ValueError, KeyError, TypeError) as error:
+            if self._transport.last_exchange() is None:
+                raise  # nothing was sent: a defect of ours, not an answer
+            self._fail(
+                error, else_=Failure(200, f"garbled answer ({type(error).__name__}: {error})", error=error)
+            )
+
+    def _fail(self, error: Exception, *, else_: Failure) -> NoReturn:
+        exchange = self._transport.last_exchange()
+        if exchange is None or exchange.status < 400:
+            raise AttemptFailedError(else_) from error
+        message, reason = describe_error_body(exchange.error_body)
+        raise AttemptFailedError(Failure(exchange.status, message, reason=reason, error=error)) from error
+
+
+def _login_failure(error: GoogleAuthError) -> Failure:
+    message = " ".join(str(error).split())[:500]
+    if isinstance(error, TransportError) or getattr(error, "retryable", False):
+        return Failure(None, message, error=error)
+    return Failure(None, message, error=CredentialsRefusedError(message))
+
+
+def _stored_credentials() -> Any:
+    try:
+        return ee.data.get_persistent_credentials()
+    except ee.EEException:
+        raise AuthenticationError(
+            "no Earth Engine credentials were found on this machine; run `earthengine authenticate`, "
+            "then start the build again"
+        ) from None
+
+
+def _initialise(credentials: Any, *, url: str, project: str, transport: Transport) -> None:
+    ee.Reset()
+    ee.data.setMaxRetries(0)
+    ee.data.setDefaultWorkloadTag(METADATA_TAG)
+    with _nobody_else_is_asked():
+        ee.Initialize(credentials, url=url, project=project, http_transport=transport)
+
+
+@contextlib.contextmanager
+def _nobody_else_is_asked() -> Iterator[None]:
+    """Keep the client from asking a public server for its list of deprecated data sets.
+
+    It does so at each start-up and without a timeout, which blocks where packets are dropped, and it asks the
+    internet also when the endpoint is on this machine. It takes a refusal for an empty list.
+    """
+    opener = urllib.request.OpenerDirector()
+    opener.add_handler(_Refusing())
+    timeout = socket.getdefaulttimeout()
+    urllib.request.install_opener(opener)
+    socket.setdefaulttimeout(START_UP_TIMEOUT_S)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(timeout)
+        urllib.request.install_opener(None)  # as at import: made anew on use
+
+
+class _Refusing(urllib.request.BaseHandler):
+    def default_open(self, request: urllib.request.Request) -> NoReturn:
+        raise URLError(f"{request.host} is not asked at start-up")
+
+
+def search_graph(locations: Sequence[Location], *, config: BuildConfig) -> Node:
+    """Graph of one metadata request: a feature a location, whose properties `builders.metadata` reads."""
+    places = [
+        ee.Feature(ee.Geometry(_geojson(outline)), {metadata.ID: position})
+        for position, outline in enumerate(outlines([location.grid for location in locations]))
+    ]
+
+    def describe(place: Node) -> Node:
+        columns = {metadata.ID: place.get(metadata.ID)}
+        for number, season in enumerate(config.seasons):
+            for product, scenes in _season_scenes(place.geometry(), season, config=config).items():
+                columns |= _columns(scenes, place.geometry(), season=number, product=product)
+        return ee.Feature(None, columns)
+
+    return ee.FeatureCollection(places).map(describe)
+
+
+def _geojson(outline: BaseGeometry) -> Any:
+    # The client compares and encodes lists, not shapely's tuples.
+    return {
+        "type": outline.geom_type,
+        "coordinates": _lists(mapping(outline)["coordinates"]),
+    }
+
+
+def _lists(coordinates: Any) -> Any:
+    return [_lists(part) for part in coordinates] if isinstance(coordinates, tuple) else coordinates
+
+
+def _season_scenes(patch: Node, season: Season, *, config: BuildConfig) -> dict[str, Node]:
+    """The scenes of one season by product. Twins are found by the names of the leading product's scenes."""
+    window = metadata.s2_window(season)
+    lead, *others = metadata.searched_products(config)
+    # `lte` is sent as 'not greater than', which a scene without the property passes: it is not left out here.
+    clear = ee.Filter.lte("CLOUDY_PIXEL_PERCENTAGE", config.clouds.max_scene_percent)
+    leading = _by_distance(_touching(lead, patch, window).filter(clear), window)
+    scenes = {lead: leading.sort("CLOUDY_PIXEL_PERCENTAGE").limit(metadata.MAX_S2_SCENES)}
+    names = scenes[lead].aggregate_array("system:index")
+    for product in others:
+        if product == S1_GRD:
+            wide = metadata.widened(window, days=config.pairing.max_s1_days)
+            usable = _touching(product, patch, wide).filter(_s1_filter(config))
+            scenes[product] = _by_distance(usable, window).limit(metadata.MAX_S1_SCENES)
+        else:
+            twins = _touching(product, patch, metadata.widened(window, days=TWIN_MARGIN_DAYS))
+            scenes[product] = twins.filter(ee.Filter.inList("system:index", names))
+    return scenes
+
+
+def _touching(product: str, patch: Node, window: metadata.Window) -> Node:
+    collection = ee.ImageCollection(COLLECTIONS[product])
+    return collection.filterBounds(patch).filterDate(window.start_ms, window.end_ms)
+
+
+def _by_distance(scenes: Node, window: metadata.Window) -> Node:
+    """Closest to the reference date first. Sorting by another property later keeps this order among equals."""
+
+    def measured(image: Node) -> Node:
+        time = ee.Number(image.get("system:time_start"))
+        return image.set(DISTANCE, time.subtract(window.reference_ms).abs())
+
+    return scenes.map(measured).sort(DISTANCE)
+
+
+def _s1_filter(config: BuildConfig) -> Node:
+    polarisations = [
+        ee.Filter.listContains("transmitterReceiverPolarisation", band) for band in config.products.s1_grd
+    ]
+    return ee.Filter.And(ee.Filter.eq("instrumentMode", "IW"), *polarisations)
+
+
+def _columns(scenes: Node, patch: Node, *, season: int, product: str) -> dict[str, Node]:
+    """What one season and product add to the answer of a location."""
+    limit = metadata.MAX_S1_SCENES if product == S1_GRD else metadata.MAX_S2_SCENES
+    keys = {metadata.INDEX: "system:index", metadata.TIME: "system:time_start"}
+    keys |= metadata.PROPERTIES[product]
+
+    def row(image: Node) -> Node:
+        # A feature may have null properties, which lists and reducers would drop or refuse.
+        return ee.Feature(None, {short: image.get(name) for short, name in keys.items()})
+
+    covering = scenes.filter(ee.Filter.contains(leftField=".geo", rightValue=patch))
+    return {
+        metadata.rows_key(season, product): scenes.map(row).toList(limit),
+        metadata.covering_key(season, product): covering.aggregate_array("system:index"),
+    }
+
+
+def crs_graph(asset: str) -> Node:
+    """Code of the projection of an image's first band."""
+    return ee.Image(asset).select([0]).projection().crs()
+
+
+def stack_graph(layers: Sequence[Layer], grid: Grid) -> Node:
+    """One image of all bands. Joined pairwise: a chain of many bands would be too deep to be evaluated."""
+    images = [_layer_graph(layer, grid) for layer in layers]
+    while len(images) > 1:
+        pairs = [images[first : first + 2] for first in range(0, len(images), 2)]
+        images = [reduce(lambda left, right: left.addBands(right), pair) for pair in pairs]
+    return images[0]
+
+
+def _layer_graph(layer: Layer, grid: Grid) -> Node:
+    image = ee.Image(layer.asset).select(
+        [band.source for band in layer.bands], [band.name for band in layer.bands]
+    )
+    if layer.bilinear:
+        image = image.resample("bilinear")
+    if layer.at_centres:
+        image = image.reproject(f"EPSG:{grid.crs_epsg}", list(grid.transform(layer.resolution_m)))
+    if layer.dtype == "float32":
+        return image.unmask(layer.no_data, False).toFloat()
+    if layer.bilinear:
+        image = image.round().toUint16()
+    # Also beyond the footprint, where the default would leave pixels masked and they would arrive as 0.
+    return image.unmask(int(layer.no_data), False)

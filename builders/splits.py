@@ -1,0 +1,47 @@
+"""Training, validation and test by blocks of the Earth: neighbours are never on both sides.
+
+The Earth is cut into rows of equal height, and each row into columns about as wide as it is high. A
+hash of seed and block decides, so a block's split depends on nothing but the config: not on how many
+locations there are, nor on the other blocks.
+"""
+
+import hashlib
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from builders.config import Split
+from builders.patches import Floats
+from builders.spacing import MEAN_RADIUS_M
+
+
+def blocks(lon: Floats, lat: Floats, *, block_km: float) -> NDArray[np.int64]:
+    """Row and column of the block that each place lies in; axes (place, row-column).
+
+    Blocks are `block_km` high and, in the middle of their row, about as wide; a row always holds whole
+    blocks, so the antimeridian is a border like any other.
+    """
+    half_circle_km = math.pi * MEAN_RADIUS_M / 1000
+    num_rows = max(1, round(half_circle_km / block_km))
+    row = np.clip(np.floor((lat + 90) / 180 * num_rows), 0, num_rows - 1)
+    middle = np.radians((row + 0.5) / num_rows * 180 - 90)
+    num_columns = np.maximum(1, np.round(2 * half_circle_km * np.cos(middle) / block_km))
+    column = np.floor((lon + 180) / 360 * num_columns) % num_columns
+    return np.stack([row, column], axis=-1).astype(np.int64)
+
+
+def split_of_block(row: int, column: int, split: Split) -> str:
+    """`train`, `val` or `test`: a pure function of seed and block, in the shares of `split`."""
+    text = f"{split.seed}:{row}:{column}".encode()
+    draw = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") / 2**64
+    if draw < split.val:
+        return "val"
+    return "test" if draw < split.val + split.test else "train"
+
+
+def assign_splits(lon: Floats, lat: Floats, split: Split) -> list[str]:
+    """Split of each place, by the block that holds it."""
+    pairs = [(row, column) for row, column in blocks(lon, lat, block_km=split.block_km).tolist()]
+    names = {pair: split_of_block(*pair, split) for pair in set(pairs)}
+    return [names[pair] for pair in pairs]

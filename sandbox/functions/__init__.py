@@ -1,0 +1,1 @@
+"""Server functions of Earth Engine, by noun. `library` holds them all."""
