@@ -11,7 +11,7 @@ import random
 import socket
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import reduce
+from functools import partial, reduce
 from typing import Any, NoReturn, Self, TypeVar
 from urllib.error import URLError
 
@@ -38,7 +38,13 @@ from builders.request_log import Kind, RequestLog
 from builders.retries import CredentialsRefusedError, Failure, describe_error_body
 from builders.stack import Layer, merged, pixel_grid, request_bytes
 from builders.transport import Transport
-from noldo.errors import AuthenticationError, RequestTooLargeError
+from noldo.errors import (
+    AuthenticationError,
+    RequestRefusedError,
+    RequestTooLargeError,
+    SceneUnavailableError,
+    SourceError,
+)
 from noldo.grids import Grid
 
 logger = logging.getLogger(__name__)
@@ -108,8 +114,13 @@ class EarthEngine:
         )
         self = cls(config, caller=caller, transport=transport)
         credentials = credentials_of(source, stored_by_client=_stored_credentials)
-        start = lambda: _initialise(credentials, url=url, project=project_of(source), transport=transport)  # noqa: E731 - one line, used once
-        caller.call(lambda: self._attempt(start), kind="start_up")
+        start = partial(_initialise, credentials, url=url, project=project_of(source), transport=transport)
+        try:
+            caller.call(lambda: self._attempt(start), kind="start_up")
+        except (RequestRefusedError, SceneUnavailableError, RequestTooLargeError) as error:
+            raise SourceError(
+                f"{url} does not answer as Earth Engine does ({error}); check source.url"
+            ) from error
         return self
 
     def close(self) -> None:

@@ -1,259 +1,214 @@
-"""The last step before the report: index, small arrays, manifest and the record of the run.
+"""The index and all that is written last: a row for every location tried, kept or not.
 
-Rows are written a job at a time, so that a quarter of a million locations need no more memory than a few.
+Rows are gathered a job at a time and written in groups of a fixed size, so that a quarter of a million
+locations need little memory, and the bytes do not depend on how the work was cut.
 """
 
-import json
 import logging
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from builders.build import cut_of
 from builders.config import BuildConfig
-from builders.cut import Cut
-from builders.layout import SUBSET, Layout
-from builders.licences import source_records
+from builders.layout import Layout
 from builders.location_table import read_locations
+from builders.manifest_writer import RowTotals, manifest_of
 from builders.outcome_table import read_outcomes
 from builders.outlines import outlines
 from builders.pack import store_attributes, store_layout
-from builders.records import (
-    COLLECTIONS,
-    DYNAMIC_WORLD,
-    S1_GRD,
-    S2_L1C,
-    S2_L2A,
-    Location,
-    LocationOutcome,
-    SeasonOutcome,
-)
-from builders.run_record import write_run_record
+from builders.records import COLLECTIONS, Location, LocationOutcome, SeasonOutcome
+from builders.run_record import run_report
+from builders.statistics import read_statistics
 from noldo.atomic import atomic_file
 from noldo.errors import InputError
 from noldo.index import index_schema
-from noldo.legend import DYNAMIC_WORLD as DYNAMIC_WORLD_LEGEND
-from noldo.manifest import (
-    ArrayRecord,
-    BandStatistics,
-    LegendRecord,
-    Manifest,
-    SeasonRecord,
-    write_manifest,
-)
-from noldo.products import FORMAT_VERSION
+from noldo.manifest import write_manifest, write_run_report
 from noldo.rows import NO_TIME, ROW_ARRAYS, SPLITS
 from noldo.status import Status
 from noldo.store import create_store, write_rows
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 logger = logging.getLogger(__name__)
+
+ROWS_PER_GROUP = 4096
+"""Rows of one parquet row group: 2 MB, and fine enough to read a part of a large index."""
+
+Row = dict[str, object]
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One location and what became of it."""
+
+    row: int
+    """Of the store."""
+    location: Location
+    outcome: LocationOutcome
 
 
 def run_index(config: BuildConfig, layout: Layout) -> None:
-    """Write everything that describes the shards.
-
-    The manifest comes last: a folder that has one is complete.
+    """Write the small arrays, the index, the record of the run, and last the manifest.
 
     Raises
     ------
     InputError
-        If tables of the build are missing or disagree.
+        If the tables of locations and outcomes disagree.
     StoreError
-        If a file can't be written.
+        If a file can't be written, or statistics are missing.
     """
-    tally = _Tally(config)
-    _write_parquet(config, layout, tally)
-    write_rows(layout.store, tally.rows())
-    write_run_record(config, layout)
-    manifest = describe(config, layout, tally)
-    # Statistics travel with the store too, for readers that never see the manifest.
-    statistics = {name: [band.model_dump() for band in bands] for name, bands in manifest.statistics.items()}
-    create_store(
-        layout.store,
-        store_layout(config),
-        attributes=store_attributes(config) | {"statistics": statistics},
-    )
-    write_manifest(layout.manifest, manifest)
-    logger.info("%d of %d locations kept", manifest.locations_kept, manifest.locations_tried)
+    statistics = read_statistics(layout.statistics)
+    bands = {name: [band.model_dump() for band in table] for name, table in statistics.bands.items()}
+    attributes = {**store_attributes(config), "statistics": bands}
+    create_store(layout.store, store_layout(config), attributes=attributes)
+    totals = RowTotals.none()
+    arrays = _empty_rows(config)
+    with atomic_file(layout.index) as file:
+        import pyarrow.parquet as pq
+
+        options = {"compression": "zstd", "version": "2.6", "write_page_checksum": True}
+        with pq.ParquetWriter(file, index_schema(), **options) as writer:
+            for group in _groups(config, layout):
+                writer.write_table(index_table(group, config), row_group_size=ROWS_PER_GROUP)
+                fill_rows(arrays, group, config)
+                totals = totals.plus([(one.outcome.status, one.location.split) for one in group])
+    write_rows(layout.store, arrays)
+    write_run_report(layout.run, run_report(config, layout))
+    write_manifest(layout.manifest, manifest_of(config, statistics, totals))
+    logger.info("index of %s locations written, %s of them kept", totals.tried, totals.kept)
 
 
-class _Tally:
-    """The small arrays and the counts, gathered while rows go by."""
-
-    def __init__(self, config: BuildConfig) -> None:
-        shape = {"num_locations": config.locations.count, "num_seasons": len(config.seasons)}
-        self._rows = {row.name: np.full(row.shape(**shape), row.fill, row.dtype) for row in ROW_ARRAYS}
-        self._patch_size_px = config.patch_size_px
-        self.status: Counter[str] = Counter()
-        self.splits: Counter[str] = Counter()
-
-    def add(self, row: int, location: Location, outcome: LocationOutcome) -> None:
-        values: dict[str, Any] = {
-            "id": location.id,
-            "status": outcome.status,
-            "split": SPLITS.index(location.split),
-            "crs_epsg": location.grid.crs_epsg,
-            "x_ul": location.grid.x_ul,
-            "y_ul": location.grid.y_ul,
-            "window": (0, self._patch_size_px, 0, self._patch_size_px),
-        }
-        kept = outcome.status == Status.KEPT
-        if kept:
-            values["time_s2"] = [one.choice.time_s2_ms // 1000 for one in outcome.seasons]
-            values["time_s1"] = [one.choice.time_s1_ms // 1000 or NO_TIME for one in outcome.seasons]
-            self.splits[location.split] += 1
-        for name, value in values.items():
-            self._rows[name][row] = value
-        self.status[outcome.status.name.lower()] += 1
-
-    def rows(self) -> dict[str, np.ndarray]:
-        return self._rows
-
-
-def _write_parquet(config: BuildConfig, layout: Layout, tally: _Tally) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    schema = index_schema()
-    with (
-        atomic_file(layout.index) as file,
-        pq.ParquetWriter(file, schema, compression="zstd", version="2.6", write_page_checksum=True) as writer,
-    ):
-        for first, locations, outcomes in _jobs(config, layout):
-            rows = list(_index_rows(config, first, locations, outcomes))
-            writer.write_table(pa.Table.from_pylist(rows, schema=schema))
-            for offset, (location, outcome) in enumerate(zip(locations, outcomes, strict=True)):
-                tally.add(first + offset, location, outcome)
-
-
-def _jobs(config: BuildConfig, layout: Layout) -> Iterator[tuple[int, list[Location], list[LocationOutcome]]]:
-    """First row, locations and outcomes of each job."""
-    cut: Cut = cut_of(config)
+def _groups(config: BuildConfig, layout: Layout) -> Iterator[list[Tried]]:
+    """All locations in row order, in lists of `ROWS_PER_GROUP`."""
+    cut = cut_of(config)
+    pending: list[Tried] = []
     for job in cut.jobs:
         rows = cut.rows_of_job(job)
         locations = read_locations(layout.locations, rows.start, rows.stop)
         outcomes = read_outcomes(layout.outcomes(job))
-        if [location.id for location in locations] != [outcome.location_id for outcome in outcomes]:
+        if [one.id for one in locations] != [one.location_id for one in outcomes]:
             raise InputError(
-                f"{layout.outcomes(job)}: is not about the locations of job {job}; delete it and run the build again"
+                f"{layout.outcomes(job)}: is about other locations than rows {rows.start} to {rows.stop - 1} of "
+                f"{layout.locations}; delete it and run the build again: job {job} is redone"
             )
-        yield rows.start, locations, outcomes
+        pending += [
+            Tried(row, *pair) for row, pair in zip(rows, zip(locations, outcomes, strict=True), strict=True)
+        ]
+        while len(pending) >= ROWS_PER_GROUP:
+            yield pending[:ROWS_PER_GROUP]
+            pending = pending[ROWS_PER_GROUP:]
+    if pending:
+        yield pending
 
 
-def _index_rows(
-    config: BuildConfig, first: int, locations: Sequence[Location], outcomes: Sequence[LocationOutcome]
-) -> Iterator[dict[str, Any]]:
+def index_table(group: Sequence[Tried], config: BuildConfig) -> "pa.Table":
+    """Rows of the index, with the columns of `noldo.index.index_schema`."""
+    import pyarrow as pa
     import shapely
 
-    shapes = shapely.to_wkb(outlines([location.grid for location in locations]))
-    for row, (location, outcome, shape) in enumerate(
-        zip(locations, outcomes, shapes, strict=True), start=first
-    ):
-        yield {
-            "id": location.id,
-            "status": outcome.status.name.lower(),
-            "reason": outcome.reason,
-            "split": location.split,
-            "place": location.place,
-            "lon": location.lon,
-            "lat": location.lat,
-            "crs_epsg": location.grid.crs_epsg,
-            "x_ul": location.grid.x_ul,
-            "y_ul": location.grid.y_ul,
-            "transform": [float(value) for value in location.grid.transform()],
-            "shard": row // config.jobs.locations_per_shard,
-            "row": row,
-            "geometry": shape,
-            **_season_columns(outcome.seasons),
-        }
+    shapes = shapely.to_wkb(outlines([one.location.grid for one in group]))
+    rows = [_row(one, geometry, config) for one, geometry in zip(group, shapes, strict=True)]
+    return pa.Table.from_pylist(rows, schema=index_schema())
 
 
-def _season_columns(seasons: Sequence[SeasonOutcome]) -> dict[str, list[Any]]:
-    """One list a column, in the order of the seasons that were read."""
-    choices = [one.choice for one in seasons]
-
-    def asset(product: str, indices: Sequence[str]) -> list[str | None]:
-        return [f"{COLLECTIONS[product]}/{index}" if index else None for index in indices]
-
-    s2, s1 = [choice.s2_index for choice in choices], [choice.s1_index for choice in choices]
+def _row(one: Tried, geometry: bytes, config: BuildConfig) -> Row:
+    location, outcome = one.location, one.outcome
+    grid = location.grid
     return {
-        "time_s2": [choice.time_s2_ms for choice in choices],
-        "time_s1": [choice.time_s1_ms if choice.s1_index else None for choice in choices],
-        "scene_s2_l1c": asset(S2_L1C, s2),
-        "scene_s2_l2a": asset(S2_L2A, s2),
-        "scene_dynamic_world": asset(DYNAMIC_WORLD, s2),
-        "scene_s1_grd": asset(S1_GRD, s1),
-        "cloud_percent": [choice.cloud_percent for choice in choices],
-        "coverage_s2": [one.coverage_s2 for one in seasons],
-        "coverage_s1": [one.coverage_s1 for one in seasons],
-        "label_share": [one.label_share for one in seasons],
-        "class_counts": [list(one.class_counts) for one in seasons],
-        "rank": [choice.rank for choice in choices],
-        "tile": [choice.tile for choice in choices],
-        "baseline": [choice.baseline for choice in choices],
-        "offset_removed": [choice.offset_removed for choice in choices],
-        "off_zone": [choice.off_zone for choice in choices],
-        "off_lattice": [one.off_lattice for one in seasons],
-        "orbit_pass": [choice.orbit_pass for choice in choices],
-        "relative_orbit": [choice.relative_orbit for choice in choices],
-        "choice_reason": [choice.reason for choice in choices],
+        "id": location.id,
+        "status": outcome.status.name.lower(),
+        "reason": outcome.reason,
+        "split": location.split,
+        "place": location.place,
+        "lon": location.lon,
+        "lat": location.lat,
+        "crs_epsg": grid.crs_epsg,
+        "x_ul": grid.x_ul,
+        "y_ul": grid.y_ul,
+        "transform": grid.transform(),
+        "shard": one.row // config.jobs.locations_per_shard,
+        "row": one.row,
+        "geometry": geometry,
+        **_season_columns(outcome.seasons, config),
     }
 
 
-def describe(config: BuildConfig, layout: Layout, tally: _Tally) -> Manifest:
-    """The manifest: what the data are, without a word about when or on what machine they were made."""
-    statistics = _read_statistics(layout)
-    store = store_layout(config)
-    labels = statistics["classes"]
-    return Manifest(
-        format_version=FORMAT_VERSION,
-        subset=SUBSET,
-        name=config.name,
-        synthetic=config.synthetic,
-        config=config.identity(),
-        config_digest=config.digest(),
-        patch_size_px=config.patch_size_px,
-        seasons=tuple(
-            SeasonRecord(name=season.name, date=season.date, window_days=season.window_days)
-            for season in config.seasons
-        ),
-        products={name: bands for name, bands in config.products.selected().items() if bands},
-        arrays=tuple(ArrayRecord.of(spec, store) for spec in store.specs),
-        legends={"dynamic_world": LegendRecord.of(DYNAMIC_WORLD_LEGEND)},
-        statistics={
-            name: tuple(BandStatistics(**band) for band in bands)
-            for name, bands in statistics["arrays"].items()
-        },
-        class_counts=labels,
-        class_shares=_shares(labels.get("dynamic_world_10m", {})),
-        locations_kept=tally.status["kept"],
-        locations_tried=config.locations.count,
-        status_counts={status.name.lower(): tally.status[status.name.lower()] for status in Status},
-        split_counts={name: tally.splits[name] for name in SPLITS},
-        sources=source_records(config),
-        locations_per_shard=config.jobs.locations_per_shard,
-        codec=config.codec,
-        files={"store": layout.store.name, "index": layout.index.name, "run": layout.run.name},
-    )
+def _season_columns(seasons: Sequence[SeasonOutcome], config: BuildConfig) -> Row:
+    """Lists in the order of the season axis; null where a season was not read before the refusal."""
+    if not seasons:
+        return {}
+    by_number = {season.choice.season: _season_values(season, config) for season in seasons}
+    names = next(iter(by_number.values()))
+    nothing: Row = dict.fromkeys(names)
+    return {
+        name: [by_number.get(number, nothing)[name] for number in range(len(config.seasons))]
+        for name in names
+    }
 
 
-def _read_statistics(layout: Layout) -> dict[str, Any]:
-    try:
-        tree: dict[str, Any] = json.loads(layout.statistics.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError):
-        raise InputError(
-            f"{layout.statistics}: missing or damaged; delete it and run the build again"
-        ) from None
-    return tree
+def _season_values(season: SeasonOutcome, config: BuildConfig) -> Row:
+    choice = season.choice
+    products = config.products
+    return {
+        "time_s2": choice.time_s2_ms,
+        "time_s1": choice.time_s1_ms or None,
+        "scene_s2_l1c": _asset("s2_l1c", choice.s2_index) if products.s2_l1c else None,
+        "scene_s2_l2a": _asset("s2_l2a", choice.s2_index) if products.needs_l2a else None,
+        "scene_dynamic_world": _asset("dynamic_world", choice.s2_index),
+        "scene_s1_grd": _asset("s1_grd", choice.s1_index),
+        "cloud_percent": choice.cloud_percent if choice.cloud_percent >= 0 else None,
+        "coverage_s2": season.coverage_s2,
+        "coverage_s1": season.coverage_s1,
+        "label_share": season.label_share,
+        "class_counts": season.class_counts,
+        "rank": choice.rank,
+        "tile": choice.tile,
+        "baseline": choice.baseline,
+        "offset_removed": choice.offset_removed,
+        "off_zone": choice.off_zone,
+        "off_lattice": season.off_lattice,
+        "orbit_pass": choice.orbit_pass,
+        "relative_orbit": choice.relative_orbit,
+        "choice_reason": choice.reason,
+    }
 
 
-def _shares(by_season: dict[str, Sequence[int]]) -> dict[str, float]:
-    """Class name to its share of all labelled pixels; zeros where nothing is labelled."""
-    totals = [sum(counts) for counts in zip(*by_season.values(), strict=True)]
-    labelled = sum(totals)
-    names = DYNAMIC_WORLD_LEGEND.classes
-    if not labelled:
-        return dict.fromkeys(names, 0.0)
-    return {name: total / labelled for name, total in zip(names, totals, strict=True)}
+def _asset(product: str, index: str) -> str | None:
+    """Full Earth Engine id of a scene."""
+    return f"{COLLECTIONS[product]}/{index}" if index else None
+
+
+def _empty_rows(config: BuildConfig) -> dict[str, np.ndarray]:
+    num_locations, num_seasons = config.locations.count, len(config.seasons)
+    return {
+        row.name: np.full(
+            row.shape(num_locations=num_locations, num_seasons=num_seasons), row.fill, row.dtype
+        )
+        for row in ROW_ARRAYS
+    }
+
+
+def fill_rows(arrays: Mapping[str, np.ndarray], group: Sequence[Tried], config: BuildConfig) -> None:
+    """Write a group into the small arrays of the store (see `noldo.rows`), in place.
+
+    Times and valid window are those of pixels, so rows that were not kept have none.
+    """
+    for one in group:
+        location, outcome, grid = one.location, one.outcome, one.location.grid
+        arrays["id"][one.row] = location.id
+        arrays["status"][one.row] = outcome.status
+        arrays["split"][one.row] = SPLITS.index(location.split)
+        arrays["crs_epsg"][one.row] = grid.crs_epsg
+        arrays["x_ul"][one.row] = grid.x_ul
+        arrays["y_ul"][one.row] = grid.y_ul
+        if outcome.status != Status.KEPT:
+            continue
+        arrays["window"][one.row] = 0, grid.size_px, 0, grid.size_px
+        for season in outcome.seasons:
+            choice = season.choice
+            arrays["time_s2"][one.row, choice.season] = choice.time_s2_ms // 1000
+            arrays["time_s1"][one.row, choice.season] = choice.time_s1_ms // 1000 or NO_TIME

@@ -31,7 +31,7 @@ def outlines(grids: Sequence[Grid]) -> "list[shapely.Polygon | shapely.MultiPoly
     """Outline of each patch in degrees (lon, lat), counter-clockwise, in the order of `grids`."""
     import shapely
 
-    rings: list[np.ndarray | None] = [None] * len(grids)
+    shapes: list[shapely.Polygon | shapely.MultiPolygon] = [shapely.Polygon()] * len(grids)
     by_zone: dict[int, list[int]] = defaultdict(list)
     for position, grid in enumerate(grids):
         by_zone[grid.crs_epsg].append(position)
@@ -41,8 +41,8 @@ def outlines(grids: Sequence[Grid]) -> "list[shapely.Polygon | shapely.MultiPoly
         degrees = np.round(np.stack([lon, lat], axis=1), DECIMALS)
         ends = np.cumsum([len(corner) for corner in corners])[:-1]
         for position, ring in zip(positions, np.split(degrees, ends), strict=True):
-            rings[position] = ring
-    return [_polygon(ring) if ring is not None else shapely.Polygon() for ring in rings]
+            shapes[position] = _polygon(ring)
+    return shapes
 
 
 def _ring_m(grid: Grid) -> np.ndarray:
@@ -73,8 +73,9 @@ def _polygon(ring: np.ndarray) -> "shapely.Polygon | shapely.MultiPolygon":
     unwrapped = ring.copy()
     unwrapped[unwrapped[:, 0] < 0.0, 0] += 360.0
     whole = shapely.Polygon(unwrapped)
-    east = shapely.intersection(whole, shapely.box(0.0, -90.0, 180.0, 90.0))
-    west = shapely.intersection(whole, shapely.box(180.0, -90.0, 360.0, 90.0))
+    east = shapely.clip_by_rect(whole, 0.0, -90.0, 180.0, 90.0)
+    west = shapely.clip_by_rect(whole, 180.0, -90.0, 360.0, 90.0)
     west = shapely.transform(west, lambda points: points - (360.0, 0.0))
-    halves = [half for half in (east, west) if half.geom_type == "Polygon" and not half.is_empty]
+    halves = [half for half in (east, west) if isinstance(half, shapely.Polygon) and not half.is_empty]
+    halves = [shapely.geometry.polygon.orient(half) for half in halves]
     return halves[0] if len(halves) == 1 else shapely.MultiPolygon(halves)

@@ -56,7 +56,7 @@ def store_attributes(config: BuildConfig) -> dict[str, object]:
         "subset": SUBSET,
         "synthetic": config.synthetic,
         "config_digest": config.digest(),
-        "license": "; ".join(f"{source.product}: {source.licence}" for source in source_records(config)),
+        "license": "; ".join(dict.fromkeys(source.licence for source in source_records(config))),
     }
 
 
@@ -155,12 +155,13 @@ def _filled(
     blocks = {
         spec.name: np.full((len(rows.kept), *shapes[spec.name]), spec.no_data, spec.dtype) for spec in specs
     }
-    for row, (location_id, kept) in enumerate(zip(rows.location_ids, rows.kept, strict=True)):
-        if not kept:
-            continue
-        staged = _staged(layout, rows.job, location_id)
+    for row in np.flatnonzero(rows.kept).tolist():
+        staged = _staged(layout, rows.job, rows.location_ids[row])
         for spec in specs:
-            blocks[spec.name][row] = _checked(staged, spec, shapes[spec.name], layout, rows.job, location_id)
+            array = staged.get(spec.name)
+            if array is None or array.shape != shapes[spec.name] or array.dtype != np.dtype(spec.dtype):
+                raise _unfit(layout, rows, row=row, name=spec.name, found=array)
+            blocks[spec.name][row] = array
     return blocks
 
 
@@ -175,20 +176,10 @@ def _staged(layout: Layout, job: int, location_id: int) -> dict[str, np.ndarray]
     return staged
 
 
-def _checked(
-    staged: dict[str, np.ndarray],
-    spec: ArraySpec,
-    shape: tuple[int, ...],
-    layout: Layout,
-    job: int,
-    location_id: int,
-) -> np.ndarray:
-    """The staged array, if it is what the store expects."""
-    array = staged.get(spec.name)
-    if array is None or array.shape != shape or array.dtype != np.dtype(spec.dtype):
-        found = "absent" if array is None else f"{array.dtype} {array.shape}"
-        raise InputError(
-            f"{layout.spool(job)}: {spec.name} of location {location_id} is {found}, expected {spec.dtype} "
-            f"{shape}; delete {layout.spool(job)} and {layout.outcomes(job)} and run the build again"
-        )
-    return array
+def _unfit(layout: Layout, rows: ShardRows, *, row: int, name: str, found: np.ndarray | None) -> InputError:
+    what = "absent" if found is None else f"{found.dtype} {found.shape}"
+    return InputError(
+        f"{layout.spool(rows.job)}: {name} of location {rows.location_ids[row]} is {what}, which the store of this "
+        f"config can't hold; delete {layout.spool(rows.job)} and {layout.outcomes(rows.job)} and run the build "
+        f"again: job {rows.job} is fetched again"
+    )

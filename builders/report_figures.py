@@ -58,9 +58,7 @@ def bar_chart(values: np.ndarray, axis: Axis, *, label: str, mark: Mark | None =
     if mark is not None:
         body.append(_mark_line(mark, axis))
     text = html.escape(f"{label}: histogram of {len(finite):,} values")
-    return (
-        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{text}">{"".join(body)}</svg>'
-    )
+    return f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{text}">{"".join(body)}</svg>'
 
 
 def _x(value: float, axis: Axis) -> float:

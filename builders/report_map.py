@@ -76,21 +76,20 @@ def world_map(places: list[Places], regions: list[Region], *, land: LandMask) ->
     height = world_height()
     number = sum(len(group.lon) for group in places)
     radius = 4.5 if number <= 300 else 3.0 if number <= 3000 else 1.6 if number <= 30000 else 1.0
-    body = [_graticule(), _dots(*_world_land(land), "land", radius=2.0)]
-    for group in places:
-        body.append(_dots(*_world_xy(group.lon, group.lat), group.style, radius=radius))
-    for index, region in enumerate(regions):
-        body.append(_region_mark(region, name=chr(ord("A") + index)))
+    body = [
+        _graticule(),
+        _dots(*_world_land(land), "land", radius=2.0),
+        *(_dots(*_world_xy(group.lon, group.lat), group.style, radius=radius) for group in places),
+        *(_region_mark(region, name=chr(ord("A") + index)) for index, region in enumerate(regions)),
+    ]
     return _svg(body, width=WIDTH, height=height, label="World map of all locations tried")
 
 
 def _graticule() -> str:
-    lines = []
-    for lat in (-30.0, 0.0, 30.0, 60.0):
-        lines.append(_world_xy(np.array([-180.0, 180.0]), np.array([lat, lat])))
     steps = np.linspace(SOUTH, NORTH, 40)
-    for lon in range(-180, 181, 60):
-        lines.append(_world_xy(np.full(40, float(lon)), steps))
+    parallels = [(np.array([-180.0, 180.0]), np.array([lat, lat])) for lat in (-30.0, 0.0, 30.0, 60.0)]
+    meridians = [(np.full(40, float(lon)), steps) for lon in range(-180, 181, 60)]
+    lines = [_world_xy(*line) for line in (*parallels, *meridians)]
     path = "".join("M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in zip(*line, strict=True)) for line in lines)
     return f'<path class="graticule" d="{path}"/>'
 
@@ -151,7 +150,7 @@ def find_regions(lon: np.ndarray, lat: np.ndarray, *, link_deg: float = 6.0, mos
         return []
     points = np.stack([lon, lat], axis=1)
     tree = cKDTree(points)
-    regions = []
+    regions: list[Region] = []
     while todo:
         if len(regions) == most:
             return []
@@ -226,9 +225,7 @@ def _scale_bar(width: float, height: float, *, km_per_unit: float) -> str:
 
 
 def _svg(body: list[str], *, width: float, height: float, label: str) -> str:
-    return (
-        f'<svg viewBox="0 0 {width:g} {height:.0f}" role="img" aria-label="{label}">{"".join(body)}</svg>'
-    )
+    return f'<svg viewBox="0 0 {width:g} {height:.0f}" role="img" aria-label="{label}">{"".join(body)}</svg>'
 
 
 def grouped(lon: np.ndarray, lat: np.ndarray, status: np.ndarray, styles: Mapping[int, str]) -> list[Places]:

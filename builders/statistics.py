@@ -206,9 +206,7 @@ def _bands(spec: ArraySpec, counts: np.ndarray) -> tuple[BandStatistics, ...]:
     )
 
 
-def _classes(
-    spec: ArraySpec, counts: np.ndarray, *, seasons: tuple[str, ...]
-) -> dict[str, tuple[int, ...]]:
+def _classes(spec: ArraySpec, counts: np.ndarray, *, seasons: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
     """Season to pixels of each class.
 
     Raises
@@ -250,7 +248,13 @@ def band_statistics(counts: np.ndarray, *, band: str, dtype: str, no_data: int) 
     count = sum(weights)
     if not count:
         return BandStatistics(
-            band=band, count=0, no_data_share=float(total > 0), mean=None, std=None, minimum=None, maximum=None
+            band=band,
+            count=0,
+            no_data_share=float(total > 0),
+            mean=None,
+            std=None,
+            minimum=None,
+            maximum=None,
         )
     mean = Fraction(sum(n * w for n, w in zip(numbers, weights, strict=True)), count)
     squares = Fraction(sum(n * n * w for n, w in zip(numbers, weights, strict=True)), count)

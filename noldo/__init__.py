@@ -29,7 +29,14 @@ def __getattr__(name: str) -> object:
     """Import a public name when it is first used."""
     if name not in _HOMES:
         raise AttributeError(f"module 'noldo' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    try:
+        return getattr(import_module(_HOMES[name]), name)
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        from noldo.errors import MissingExtraError
+
+        raise MissingExtraError(f"noldo.{name} needs torch; run `pip install 'noldo-s12[train]'`") from None
 
 
 def __dir__() -> list[str]:

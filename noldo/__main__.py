@@ -4,16 +4,32 @@ import json
 import logging
 import sys
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import App, CycloptsError, Parameter
 
 from noldo.errors import NoldoError
 
-app = App(name="noldo", help="Look at, check and publish NoLDO-S12 data sets.", help_format="plaintext")
 
-DataSet = Annotated[str, Parameter(help="A results folder, or its nol.zarr.")]
+def _version() -> str:
+    try:
+        return version("noldo-s12")
+    except PackageNotFoundError:
+        return "not installed: run from a checkout"
+
+
+app = App(
+    name="noldo",
+    help="Look at, check and publish NoLDO-S12 data sets.",
+    help_format="plaintext",
+    version=_version,
+)
+
+DataSet = Annotated[
+    str, Parameter(help="A results folder, or its nol.zarr; info and preview take URLs, too.")
+]
 
 
 @app.command
@@ -55,7 +71,13 @@ def digest(path: DataSet, /) -> None:
 
 
 @app.command
-def preview(path: DataSet, location_id: int, /, *, out: Path | None = None) -> None:
+def preview(
+    path: DataSet,
+    location_id: int,
+    /,
+    *,
+    out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
+) -> None:
     """Draw all seasons of one location as a PNG.
 
     Parameters
@@ -103,10 +125,13 @@ def _progress(what: str) -> Callable[[int, int], None] | None:
 
 
 def main() -> None:
-    """Run a command; errors that users can meet are one line and exit code 1."""
+    """Run a command; what users got wrong is one line, with exit code 2 for the command line and 1 for the rest."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr)
     try:
-        app()
+        app(exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        print(f"noldo: {' '.join(str(error).split())} See `noldo --help`.", file=sys.stderr)
+        sys.exit(2)
     except NoldoError as error:
         print(f"noldo: {error}", file=sys.stderr)
         sys.exit(1)

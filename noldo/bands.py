@@ -34,10 +34,10 @@ def chosen_bands(choice: BandChoice, *, product: str, stored: Sequence[str]) -> 
             bands = tuple(band for band in bands if band != "B10")
     else:
         bands = (choice,) if isinstance(choice, str) else tuple(choice)
-    missing = [band for band in bands if band not in stored]
-    if missing or len(set(bands)) != len(bands) or not bands:
+    if not bands or len(set(bands)) != len(bands):
+        raise ConfigError(f"bands {list(bands)} of {product}: expected at least one, each once")
+    if missing := [band for band in bands if band not in stored]:
         raise ConfigError(
-            f"bands {', '.join(bands) or '(none)'} of {product}: {', '.join(missing) or 'a band'} "
-            f"{'not stored' if missing else 'missing or named twice'}; stored are {', '.join(stored)}"
+            f"bands {', '.join(missing)} of {product}: not stored; stored are {', '.join(stored)}"
         )
     return bands

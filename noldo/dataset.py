@@ -41,15 +41,15 @@ class NoldoS12(Dataset[Sample]):
     * `id` int, `season` int (position on the season axis; -1 for all), `crs` EPSG code, `bounds` (4,) float64
       x_min, y_min, x_max, y_max in metres.
 
-    Nothing is opened before the first sample is asked for, and no file stays open: the data set can be
-    pickled, and works with forked and spawned DataLoader workers.
+    The constructor reads the small arrays only, and no file stays open between two samples: the data set
+    can be pickled, and works with forked and spawned DataLoader workers (spawned ones only behind a URL).
 
     Parameters
     ----------
     root
         A results folder, the path of its `nol.zarr`, or the URL of either (`s3://`, `gs://`).
     modalities
-        Products to load: `s2_l1c`, `s2_l2a`, `s2_scl`, `s1_grd`, `dynamic_world_probability`.
+        Products to load: `s2_l1c`, `s2_l2a`, `s2_scl`, `s1_grd`, `dynamic_world_probability`; none: labels alone.
     bands
         Bands of Sentinel-2: 13, 12, 9 or 3 (as in CromSS), names, or None for all that are stored.
     season
@@ -60,7 +60,7 @@ class NoldoS12(Dataset[Sample]):
     labels
         `season`: of the season that is loaded; `all`: of every season; None: no labels.
     seed
-        Of the seasons.
+        Of the seasons; at least 0.
     transform
         Called with each sample; what it returns is the sample.
 
@@ -87,6 +87,8 @@ class NoldoS12(Dataset[Sample]):
         seed: int = 0,
         transform: Callable[[Sample], Sample] | None = None,
     ) -> None:
+        if seed < 0:
+            raise ConfigError(f"seed {seed}: expected 0 or more")
         self._reader = StoreReader.open(find_subset(root, subset=subset).store)
         self._images = _chosen_images(self._reader, modalities, bands)
         self._season = _chosen_season(self._reader, season)
@@ -105,6 +107,14 @@ class NoldoS12(Dataset[Sample]):
         return self._reader.layout.season_names
 
     @property
+    def bands(self) -> dict[str, tuple[str, ...]]:
+        """Names along the band axis of each image array of a sample; empty where it has no such axis."""
+        return {
+            spec.name: spec.bands if positions is None else tuple(spec.bands[one] for one in positions)
+            for spec, positions in self._images
+        }
+
+    @property
     def ids(self) -> np.ndarray:
         """Ids of the locations in sample order, (sample,) int64."""
         return self._rows["id"]
@@ -121,26 +131,17 @@ class NoldoS12(Dataset[Sample]):
         """One sample; see the class."""
         if not -len(self) <= index < len(self):
             raise IndexError(f"sample {index} of {len(self)}")
-        values = {name: array[index] for name, array in self._rows.items()}
-        row, location_id = int(values["row"]), int(values["id"])
-        season = self._season_of(location_id)
-        seasons = range(len(self.season_names)) if season is None else [season]
-        sample: Sample = {}
-        for spec, positions in self._images:
-            pixels = self._reader.pixels(spec, row=row, seasons=seasons)
-            if positions is not None:
-                pixels = pixels[:, positions]
-            sample[spec.name] = torch.from_numpy(pixels if season is None else pixels[0])
+        place = {name: int(array[index]) for name, array in self._rows.items()}
+        season = self._season_of(place["id"])
+        sample: Sample = self._read_images(place["row"], season)
         if self._label is not None:
-            whole = season is None or self._labels == "all"
-            wanted = range(len(self.season_names)) if whole else seasons
-            labels = self._reader.pixels(self._label, row=row, seasons=wanted)
-            sample["label"] = torch.from_numpy(labels if whole else labels[0])
+            whole = season if self._labels == "season" else None
+            sample["label"] = self._read(self._label, None, place["row"], whole)
         sample |= {
-            "id": location_id,
+            "id": place["id"],
             "season": -1 if season is None else season,
-            "crs": int(values["crs_epsg"]),
-            "bounds": torch.from_numpy(self._bounds(values["x_ul"], values["y_ul"])),
+            "crs": place["crs_epsg"],
+            "bounds": self._bounds(place["x_ul"], place["y_ul"]),
         }
         return sample if self._transform is None else self._transform(sample)
 
@@ -149,6 +150,7 @@ class NoldoS12(Dataset[Sample]):
         return [self[index] for index in indices]
 
     def _season_of(self, location_id: int) -> int | None:
+        """Position of the season to load; None for all."""
         if self._season == "all":
             return None
         if self._season == "random":
@@ -156,9 +158,22 @@ class NoldoS12(Dataset[Sample]):
             return int(draw.generate_state(1)[0] % len(self.season_names))
         return cast(int, self._season)
 
-    def _bounds(self, x_ul: int, y_ul: int) -> np.ndarray:
+    def _read_images(self, row: int, season: int | None) -> Sample:
+        return {spec.name: self._read(spec, positions, row, season) for spec, positions in self._images}
+
+    def _read(
+        self, spec: ArraySpec, positions: list[int] | None, row: int, season: int | None
+    ) -> torch.Tensor:
+        """(S, B?, Y, X), or (B?, Y, X) of one season."""
+        seasons = range(len(self.season_names)) if season is None else [season]
+        pixels = self._reader.pixels(spec, row=row, seasons=seasons)
+        if positions is not None:
+            pixels = pixels[:, positions]
+        return torch.from_numpy(pixels if season is None else pixels[0])
+
+    def _bounds(self, x_ul: int, y_ul: int) -> torch.Tensor:
         side_m = self._reader.layout.patch_size_px * 10
-        return np.array([x_ul, y_ul - side_m, x_ul + side_m, y_ul], dtype=np.float64)
+        return torch.tensor([x_ul, y_ul - side_m, x_ul + side_m, y_ul], dtype=torch.float64)
 
 
 def _kept_rows(reader: StoreReader, split: str | None) -> dict[str, np.ndarray]:
@@ -176,11 +191,12 @@ def _chosen_images(
     reader: StoreReader, modalities: Sequence[str], bands: BandChoice
 ) -> list[tuple[ArraySpec, list[int] | None]]:
     """Arrays to read, each with the positions of the chosen bands (None: all, or no band axis)."""
+    modalities = (modalities,) if isinstance(modalities, str) else tuple(modalities)
     specs = reader.layout.specs
     stored = {spec.product for spec in specs if spec.product != LABELS}
     if unknown := [name for name in modalities if name not in stored]:
         raise ConfigError(
-            f"modalities {unknown}: not in {reader.files.where}, which has {', '.join(sorted(stored))}"
+            f"modalities {', '.join(unknown)}: not in {reader.files.where}, which has {', '.join(sorted(stored))}"
         )
     chosen: list[tuple[ArraySpec, list[int] | None]] = []
     for modality in modalities:
@@ -215,4 +231,7 @@ def _label_spec(reader: StoreReader, labels: str | None) -> ArraySpec | None:
         raise ConfigError(f"labels {labels!r}: expected season, all or None")
     if labels is None:
         return None
-    return next(spec for spec in reader.layout.specs if spec.product == LABELS)
+    for spec in reader.layout.specs:
+        if spec.product == LABELS:
+            return spec
+    raise ConfigError(f"labels {labels!r}: {reader.files.where} has no {LABELS}; give labels=None")

@@ -16,9 +16,11 @@ if TYPE_CHECKING:
 GEO_METADATA: dict[str, Any] = {
     "version": "1.1.0",
     "primary_column": "geometry",
-    "columns": {"geometry": {"encoding": "WKB", "geometry_types": ["Polygon"]}},
+    "columns": {"geometry": {"encoding": "WKB", "geometry_types": ["Polygon", "MultiPolygon"]}},
 }
-"""Value of the file's `geo` key. Without `crs`, GeoParquet 1.1 means OGC:CRS84: longitude, latitude."""
+"""Value of the file's `geo` key. Without `crs`, GeoParquet 1.1 means OGC:CRS84: longitude, latitude.
+
+A patch that crosses the antimeridian is two polygons."""
 
 
 def _pyarrow() -> Any:

@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from noldo.manifest import RunReport, parse_manifest, parse_run_report
+from noldo.errors import StoreError
+from noldo.manifest import Manifest, RunReport, parse_manifest, parse_run_report
 from noldo.paths import SubsetPaths, find_subset
+from noldo.remote import RemoteFiles
 
 
 def info(path: str | Path) -> dict[str, Any]:
@@ -14,7 +16,7 @@ def info(path: str | Path) -> dict[str, Any]:
     -------
     JSON values. At least `subset`, `name`, `format_version`, `synthetic`, `locations` (kept), `locations_tried`,
     `status`, `splits`, `seasons`, `patch_size_px`, `bands` (product to names), `class_shares` (0..1), `bytes` (of the
-    store; null behind a URL) and `requests`.
+    store) and `requests`.
 
     Raises
     ------
@@ -24,14 +26,8 @@ def info(path: str | Path) -> dict[str, Any]:
         If it is of another format.
     """
     paths = find_subset(path)
-    files = paths.files()
-    manifest = parse_manifest(_read(paths, f"{paths.subset}.json"), where=f"{paths.root}/{paths.subset}.json")
-    try:
-        run = parse_run_report(
-            files.read(f"{paths.subset}.run.json"), where=f"{paths.root}/{paths.subset}.run.json"
-        )
-    except FileNotFoundError:
-        run = RunReport()  # the record of the run is no part of the data, and need not travel with it
+    manifest = read_manifest_of(paths)
+    run = _read_run(paths)
     return {
         "subset": manifest.subset,
         "name": manifest.name,
@@ -45,24 +41,41 @@ def info(path: str | Path) -> dict[str, Any]:
         "patch_size_px": manifest.patch_size_px,
         "bands": {product: list(bands) for product, bands in manifest.products.items()},
         "class_shares": manifest.class_shares,
-        "bytes": None if paths.is_remote else _size(Path(paths.store)),
+        "bytes": _stored_bytes(paths),
         "requests": run.requests.model_dump(),
     }
 
 
-def _read(paths: SubsetPaths, name: str) -> bytes:
-    from noldo.errors import StoreError
+def read_manifest_of(paths: SubsetPaths) -> Manifest:
+    """The manifest of a subset in a folder or behind a URL.
 
+    Raises
+    ------
+    StoreError
+        If there is none: the build is not finished.
+    StoreFormatError
+        If it is of another format.
+    """
+    where = f"{paths.root}/{paths.subset}.json"
     try:
-        return paths.files().read(name)
+        content = paths.files().read(f"{paths.subset}.json")
     except FileNotFoundError:
-        raise StoreError(
-            f"{paths.root}/{name}: missing, so the build is not finished; run it again"
-        ) from None
+        raise StoreError(f"{where}: missing, so the build is not finished; run it again") from None
+    return parse_manifest(content, where=where)
 
 
-def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+def _read_run(paths: SubsetPaths) -> RunReport:
+    name = f"{paths.subset}.run.json"
+    try:
+        return parse_run_report(paths.files().read(name), where=f"{paths.root}/{name}")
+    except FileNotFoundError:
+        return RunReport()  # the record of the run is no part of the data, and need not travel with it
+
+
+def _stored_bytes(paths: SubsetPaths) -> int:
+    if paths.is_remote:
+        return sum(RemoteFiles(paths.store).sizes().values())
+    return sum(path.stat().st_size for path in Path(paths.store).rglob("*") if path.is_file())
 
 
 def render(summary: dict[str, Any]) -> str:
@@ -80,9 +93,9 @@ def render(summary: dict[str, Any]) -> str:
         f"  splits      {', '.join(f'{name} {n:,}' for name, n in summary['splits'].items()) or '-'}",
         f"  seasons     {', '.join(summary['seasons'])}",
         f"  patch       {summary['patch_size_px']} px of 10 m",
-        *(f"  {product:<11} {' '.join(bands)}" for product, bands in summary["bands"].items() if bands),
+        *(f"  {product:<11} {' '.join(bands)}" for product, bands in _imagery(summary["bands"])),
         f"  classes     {', '.join(f'{name} {100 * share:.1f} %' for name, share in shares)}",
-        f"  store       {'-' if summary['bytes'] is None else format(summary['bytes'] / 1e6, ',.1f') + ' MB'}",
+        f"  store       {summary['bytes'] / 1e6:,.1f} MB",
         f"  requests    {requests['metadata']:,} metadata, {requests['pixels']:,} pixels, {requests['fallback']:,} "
         f"fallback, {requests['retried']:,} retried, {requests['start_up']:,} start-up; "
         f"largest {requests['largest_bytes'] / 2**20:.1f} of 48 MB",

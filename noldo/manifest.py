@@ -169,6 +169,7 @@ class RunReport(Record):
     started: dt.datetime | None = Field(default=None, description="First start, UTC.")
     finished: dt.datetime | None = Field(default=None, description="End, UTC.")
     seconds: dict[str, float] = Field(default_factory=dict, description="Step to its wall time in seconds.")
+    num_cores: int = Field(default=0, description="CPU cores of the machine that wrote the index.")
     versions: dict[str, str] = Field(default_factory=dict, description="Package or step to its version.")
 
 

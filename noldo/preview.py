@@ -1,16 +1,23 @@
 """One location as a picture: a column a season; Sentinel-2, Sentinel-1 and labels below each other."""
 
 import datetime as dt
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from noldo.errors import MissingExtraError, StoreError
+from noldo.atomic import atomic_file
+from noldo.errors import MissingExtraError, NoldoError, StoreError
 from noldo.legend import DYNAMIC_WORLD
-from noldo.paths import find_subset
+from noldo.paths import SubsetPaths, find_subset
 from noldo.products import DB_PER_STEP, NO_DATA_DB, NO_DATA_UINT16, S2_RGB_BANDS, UNLABELLED
 from noldo.reader import StoreReader
+from noldo.rows import NO_TIME
 from noldo.status import Status
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 WHITE_REFLECTANCE = 3000
 """Stored reflectance shown as full brightness; surfaces but snow and cloud lie below."""
@@ -20,6 +27,17 @@ VH_RANGE_DB = (-28.0, -8.0)
 """Shown from black to full brightness; water lies below, cities above."""
 
 NO_DATA_GREY = 0.5
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One row of the picture."""
+
+    title: str
+    dates: tuple[str, ...]
+    """One a season; empty where the row has no dates of its own."""
+    images: tuple[np.ndarray, ...]
+    """One a season: (y, x, 3) of 0..1."""
 
 
 def true_colour(stored: np.ndarray) -> np.ndarray:
@@ -53,83 +71,121 @@ def label_colour(labels: np.ndarray) -> np.ndarray:
 def preview(path: str | Path, location_id: int, *, out: Path) -> None:
     """Write a PNG of all seasons of one location.
 
+    Parameters
+    ----------
+    path
+        A results folder, its store, or the URL of either.
+    location_id
+        Id of a kept location.
+
     Raises
     ------
     StoreError
-        If there is no such location, or it was not kept.
+        If there is no such location, it was not kept, or the picture can't be written.
     MissingExtraError
         If matplotlib is not installed.
     """
+    paths = find_subset(path)
+    reader = StoreReader.open(paths.store)
+    row = _row_of(reader, location_id)
+    figure = _drawn(_panels(reader, row), reader.layout.season_names)
+    figure.suptitle(_title(paths, reader, row), fontsize=11)
+    with atomic_file(out) as file:
+        # Without the version of matplotlib: equal pictures have equal bytes.
+        figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
+
+
+def _drawn(panels: list[Panel], season_names: tuple[str, ...]) -> "Figure":
     try:
         from matplotlib.figure import Figure
         from matplotlib.patches import Patch
     except ImportError:
         raise MissingExtraError("pictures need matplotlib; run `pip install matplotlib`") from None
-    reader = StoreReader.open(find_subset(path).store)
-    row = _row_of(reader, location_id)
-    panels = _panels(reader, row)
-    names = reader.layout.season_names
-    times = reader.row_values("time_s2")[row]
-    figure = Figure(figsize=(2.6 * len(names) + 0.6, 2.6 * len(panels) + 1.2), layout="constrained")
-    axes = figure.subplots(len(panels), len(names), squeeze=False)
-    for line, (title, images) in enumerate(panels):
-        for column, image in enumerate(images):
+    figure = Figure(
+        figsize=(2.6 * max(len(season_names), 2) + 0.6, 2.8 * len(panels) + 1.4), layout="constrained"
+    )
+    axes = figure.subplots(len(panels), len(season_names), squeeze=False)
+    for line, panel in enumerate(panels):
+        axes[line, 0].set_ylabel(panel.title, fontsize=10)
+        for column, image in enumerate(panel.images):
             axis = axes[line, column]
             axis.imshow(image, interpolation="nearest")
             axis.set_xticks([])
             axis.set_yticks([])
-            if line == 0:
-                day = dt.datetime.fromtimestamp(int(times[column]), dt.UTC)
-                axis.set_title(f"{names[column]}\n{day:%Y-%m-%d}", fontsize=10)
-            if column == 0:
-                axis.set_ylabel(title, fontsize=10)
-    synthetic = "  (SYNTHETIC: not real imagery)" if reader.attributes.get("synthetic") else ""
-    epsg = int(reader.row_values("crs_epsg")[row])
-    x, y = (int(reader.row_values(name)[row]) for name in ("x_ul", "y_ul"))
-    figure.suptitle(f"Location {location_id}, EPSG:{epsg}, {x} E {y} N{synthetic}", fontsize=11)
+            season = season_names[column] if line == 0 else ""
+            date = panel.dates[column] if panel.dates else ""
+            axis.set_title("\n".join(text for text in (season, date) if text), fontsize=9)
     handles = [
         Patch(facecolor=colour, label=name.replace("_", " "))
         for name, colour in zip(DYNAMIC_WORLD.classes, DYNAMIC_WORLD.colours, strict=True)
     ]
+    handles.append(Patch(facecolor="white", edgecolor="grey", label="unlabelled"))
     figure.legend(handles=handles, loc="outside lower center", ncols=5, fontsize=8, frameon=False)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out, dpi=110, metadata={"Software": None})
+    return figure
+
+
+def _title(paths: SubsetPaths, reader: StoreReader, row: int) -> str:
+    epsg, x, y = (int(reader.row_values(name)[row]) for name in ("crs_epsg", "x_ul", "y_ul"))
+    place = _place(paths, row)
+    first = f"Location {int(reader.row_values('id')[row])}{f', {place}' if place else ''}"
+    synthetic = "\nSYNTHETIC: not real imagery" if reader.attributes.get("synthetic") else ""
+    return f"{first}\nEPSG:{epsg}, corner {x} E {y} N{synthetic}"
+
+
+def _place(paths: SubsetPaths, row: int) -> str:
+    """Name of the place; empty where the index is not at hand: a picture does not depend on it."""
+    from noldo.index import read_index
+
+    try:
+        return str(read_index(paths.local(".parquet")).column("place")[row].as_py() or "")
+    except NoldoError:
+        return ""
 
 
 def _row_of(reader: StoreReader, location_id: int) -> int:
     ids = reader.row_values("id")
-    found = np.flatnonzero(ids == location_id)
     status = reader.row_values("status")
-    kept = ids[status == Status.KEPT]
+    found = np.flatnonzero(ids == location_id)
+    kept = ", ".join(str(one) for one in ids[status == Status.KEPT][:5]) or "(none)"
     if not len(found):
         raise StoreError(
             f"{reader.files.where}: no location {location_id}; ids are {ids.min()} .. {ids.max()}, kept ones "
-            f"begin with {', '.join(str(one) for one in kept[:5])}"
+            f"begin with {kept}"
         )
     row = int(found[0])
     if status[row] != Status.KEPT:
+        word = Status(status[row]).name.lower() if status[row] in list(Status) else "not built yet"
         raise StoreError(
-            f"{reader.files.where}: location {location_id} was not kept ({Status(status[row]).name.lower()}), so it "
-            f"has no pixels; kept ones begin with {', '.join(str(one) for one in kept[:5])}"
+            f"{reader.files.where}: location {location_id} was not kept ({word}), so it has no pixels; kept ones "
+            f"begin with {kept}"
         )
     return row
 
 
-def _panels(reader: StoreReader, row: int) -> list[tuple[str, list[np.ndarray]]]:
-    """Rows of the picture: title and one image a season."""
-    panels = []
-    seasons = range(len(reader.layout.season_names))
+def _panels(reader: StoreReader, row: int) -> list[Panel]:
     specs = {spec.name: spec for spec in reader.layout.specs}
+    seasons = range(len(reader.layout.season_names))
+    panels = []
     for name in ("s2_l1c_10m", "s2_l2a_10m"):
         if name in specs and set(S2_RGB_BANDS) <= set(specs[name].bands):
             positions = [specs[name].bands.index(band) for band in S2_RGB_BANDS]
             pixels = reader.pixels(specs[name], row=row, seasons=seasons)[:, positions]
-            title = f"Sentinel-2 {name[3:6].upper()}"
-            panels.append((title, [true_colour(image) for image in pixels]))
+            images = tuple(true_colour(image) for image in pixels)
+            panels.append(Panel(f"Sentinel-2 {name[3:6].upper()}", _dates(reader, "time_s2", row), images))
             break
     if "s1_grd_10m" in specs and len(specs["s1_grd_10m"].bands) == 2:
         pixels = reader.pixels(specs["s1_grd_10m"], row=row, seasons=seasons)
-        panels.append(("Sentinel-1 VV VH", [false_colour(image) for image in pixels]))
-    labels = reader.pixels(specs["dynamic_world_10m"], row=row, seasons=seasons)
-    panels.append(("Dynamic World", [label_colour(image) for image in labels]))
+        images = tuple(false_colour(image) for image in pixels)
+        panels.append(Panel("Sentinel-1 VV, VH", _dates(reader, "time_s1", row), images))
+    if "dynamic_world_10m" in specs:
+        labels = reader.pixels(specs["dynamic_world_10m"], row=row, seasons=seasons)
+        panels.append(Panel("Dynamic World", (), tuple(label_colour(image) for image in labels)))
     return panels
+
+
+def _dates(reader: StoreReader, name: str, row: int) -> tuple[str, ...]:
+    times = reader.row_values(name)[row].tolist()
+    return tuple(
+        "no date" if time == NO_TIME else f"{dt.datetime.fromtimestamp(time, dt.UTC):%Y-%m-%d}"
+        for time in times
+    )

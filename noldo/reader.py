@@ -189,10 +189,13 @@ class StoreReader:
         codec = codec_of(spec, self.layout.codec)
         for position, stored in enumerate(self._chunks(spec, grid, shard, distinct)):
             codec.decode(stored, chunks[position], where=self._where(spec, shard, distinct[position]))
-        if spec.is_label:
-            labels: np.ndarray = chunks[0][list(seasons)]
-            return labels
-        return chunks if numbers == distinct else chunks[[distinct.index(number) for number in numbers]]
+        found = chunks.reshape(-1, *grid.chunk_shape[1:])
+        step = grid.seasons_per_chunk
+        places = [
+            distinct.index(number) * step + season % step
+            for number, season in zip(numbers, seasons, strict=True)
+        ]
+        return found if places == list(range(len(found))) else found[places]
 
     def _where(self, spec: ArraySpec, shard: int, chunk: int) -> str:
         return f"{self.files.where}/{self._file(spec, shard)}, chunk {chunk}"

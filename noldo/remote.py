@@ -5,6 +5,9 @@ AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL and AWS_ALLOW_HTTP, or
 GOOGLE_APPLICATION_CREDENTIALS.
 """
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from noldo.errors import MissingExtraError, StoreError
@@ -21,7 +24,7 @@ def object_store(url: str) -> Any:
     Raises
     ------
     StoreError
-        If the URL is of another scheme.
+        If the URL is of another scheme, or the environment does not fit it.
     MissingExtraError
         If obstore is not installed.
     """
@@ -31,10 +34,27 @@ def object_store(url: str) -> Any:
     try:
         from obstore.store import from_url
     except ImportError:
-        raise MissingExtraError(
-            f"{url}: reading {scheme}:// needs obstore; run `pip install obstore`"
+        raise MissingExtraError(f"{url}: {scheme}:// needs obstore; run `pip install obstore`") from None
+    with told_in_one_line(url):
+        return from_url(url.rstrip("/"))
+
+
+@contextmanager
+def told_in_one_line(where: str) -> Iterator[None]:
+    """Turn what obstore raises, except for missing objects, into a `StoreError` about `where`."""
+    from obstore.exceptions import BaseError
+
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except BaseError as error:
+        # obstore's messages go on for pages with the state of its own objects.
+        first = str(error).splitlines()[0].strip()
+        raise StoreError(
+            f"{where}: can't be reached ({first}); check the address, the network and the credentials in the "
+            "environment (AWS_..., GOOGLE_APPLICATION_CREDENTIALS)"
         ) from None
-    return from_url(url.rstrip("/"))
 
 
 def zarr_store(url: str) -> "Store":
@@ -47,7 +67,8 @@ def zarr_store(url: str) -> "Store":
 class RemoteFiles:
     """Files of a store behind a URL; see `noldo.reader.Files`.
 
-    The connection is made on first use and is not pickled, nor used by a process that was forked off.
+    The connection is made on first use and is not pickled: spawned workers make their own. Forked ones
+    can't, because obstore's threads do not survive a fork; they are told so instead of hanging.
     """
 
     def __init__(self, url: str) -> None:
@@ -58,29 +79,42 @@ class RemoteFiles:
     def __getstate__(self) -> dict[str, Any]:
         return {"where": self.where, "_pid": 0, "_connection": None}
 
-    @property
-    def _store(self) -> Any:
-        import os
-
-        if self._pid != os.getpid():
-            self._connection = object_store(self.where)
-            self._pid = os.getpid()
-        return self._connection
-
     def read(self, name: str) -> bytes:
         """See `Files`."""
         import obstore
 
-        return bytes(obstore.get(self._store, name).bytes())
+        with told_in_one_line(f"{self.where}/{name}"):
+            return bytes(obstore.get(self._store(), name).bytes())
 
     def read_range(self, name: str, *, start: int, length: int) -> bytes:
         """See `Files`."""
         import obstore
 
-        return bytes(obstore.get_range(self._store, name, start=start, length=length))
+        with told_in_one_line(f"{self.where}/{name}"):
+            return bytes(obstore.get_range(self._store(), name, start=start, length=length))
 
     def read_tail(self, name: str, *, length: int) -> bytes:
         """See `Files`."""
         import obstore
 
-        return bytes(obstore.get(self._store, name, options={"range": {"suffix": length}}).bytes())
+        with told_in_one_line(f"{self.where}/{name}"):
+            return bytes(obstore.get(self._store(), name, options={"range": {"suffix": length}}).bytes())
+
+    def sizes(self) -> dict[str, int]:
+        """Length in bytes of every object below the URL, by name."""
+        import obstore
+
+        with told_in_one_line(self.where):
+            batches = obstore.list(self._store())
+            return {entry["path"]: entry["size"] for batch in batches for entry in batch}
+
+    def _store(self) -> Any:
+        if self._pid not in (0, os.getpid()):
+            raise StoreError(
+                f"{self.where}: this process was forked off one that had read from there; give the DataLoader "
+                'multiprocessing_context="spawn"'
+            )
+        if self._connection is None:
+            self._connection = object_store(self.where)
+            self._pid = os.getpid()
+        return self._connection

@@ -10,7 +10,7 @@ from noldo.metadata import codec_of, grid_of
 from noldo.products import ArraySpec
 from noldo.reader import Files
 from noldo.shard_paths import shard_file
-from noldo.shards import ABSENT, parse_index
+from noldo.shards import ABSENT, ShardGrid, parse_index
 from noldo.store import StoreLayout
 
 
@@ -35,6 +35,8 @@ def all_shards(layout: StoreLayout) -> list[ShardName]:
 def read_items(files: Files, name: ShardName, layout: StoreLayout) -> Iterator[np.ndarray]:
     """Locations of a shard, one at a time in row order: (season, band?, y, x) as stored.
 
+    What is yielded is overwritten by the next one.
+
     Raises
     ------
     ShardMissingError
@@ -42,25 +44,63 @@ def read_items(files: Files, name: ShardName, layout: StoreLayout) -> Iterator[n
     ChunkCorruptError
         If bytes differ from a checksum, a chunk is absent, or bytes belong to no chunk.
     """
+    for item, faults in scan_items(files, name, layout):
+        if faults:
+            raise faults[0]
+        yield item
+
+
+def scan_items(
+    files: Files, name: ShardName, layout: StoreLayout
+) -> Iterator[tuple[np.ndarray, list[ChunkCorruptError]]]:
+    """As `read_items`, but damaged chunks are listed beside their location and the rest is read on.
+
+    Raises
+    ------
+    ShardMissingError
+        If the file does not exist.
+    ChunkCorruptError
+        If the shard's index is damaged, so that no chunk can be found.
+    """
     where = f"{files.where}/{name.file}"
     grid = grid_of(name.spec, layout)
     codec = codec_of(name.spec, layout.codec)
-    try:
-        content = memoryview(files.read(name.file))
-    except FileNotFoundError:
-        raise ShardMissingError(f"{where}: missing; run the build again, it rebuilds this one job") from None
-    entries = parse_index(bytes(content[-grid.index_bytes :]), grid=grid, where=where)
-    wanted = len(layout.rows_of(name.shard)) * grid.chunks_per_row
-    lengths = entries[:wanted, 1]
-    if (entries[:wanted] == ABSENT).any() or int(lengths.sum()) + grid.index_bytes != len(content):
-        raise ChunkCorruptError(
-            f"{where}: its index does not describe its {len(content)} bytes; delete this shard and run the build again"
-        )
+    content = _content(files, name, where=where)
+    num_rows = len(layout.rows_of(name.shard))
+    entries = _entries(content, grid=grid, num_rows=num_rows, where=where)
     item = np.empty(grid.item_shape, dtype=name.spec.dtype)
-    for row in range(len(layout.rows_of(name.shard))):
+    for row in range(num_rows):
+        faults = []
         for part in range(grid.chunks_per_row):
             number = row * grid.chunks_per_row + part
             start, length = (int(value) for value in entries[number])
             seasons = slice(part * grid.seasons_per_chunk, (part + 1) * grid.seasons_per_chunk)
-            codec.decode(content[start : start + length], item[seasons], where=f"{where}, chunk {number}")
-        yield item
+            try:
+                codec.decode(content[start : start + length], item[seasons], where=f"{where}, chunk {number}")
+            except ChunkCorruptError as error:
+                faults.append(error)
+        yield item, faults
+
+
+def _content(files: Files, name: ShardName, *, where: str) -> memoryview:
+    try:
+        return memoryview(files.read(name.file))
+    except FileNotFoundError:
+        raise ShardMissingError(
+            f"{where}: shard {name.shard} of {name.spec.name} is missing; run the build again, "
+            "it rebuilds this one job"
+        ) from None
+
+
+def _entries(content: memoryview, *, grid: ShardGrid, num_rows: int, where: str) -> np.ndarray:
+    """(chunk, 2) offsets and lengths; every row has its chunks, and every byte belongs to one."""
+    entries = parse_index(bytes(content[-grid.index_bytes :]), grid=grid, where=where)
+    used, unused = np.split(entries, [num_rows * grid.chunks_per_row])
+    ends = np.cumsum(used[:, 1])
+    well = (unused == ABSENT).all() and not (used == ABSENT).any()
+    well = well and np.array_equal(used[:, 0], ends - used[:, 1])
+    if not well or int(ends[-1]) + grid.index_bytes != len(content):
+        raise ChunkCorruptError(
+            f"{where}: its index does not describe its {len(content)} bytes; delete this shard and run the build again"
+        )
+    return entries

@@ -3,26 +3,28 @@
 Everything that is broken is named, not just the first thing.
 """
 
-from collections.abc import Callable, Iterator
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from noldo.errors import NoldoError, StoreError
-from noldo.index import read_index
-from noldo.manifest import read_manifest
-from noldo.metadata import array_documents
-from noldo.paths import SubsetPaths, find_subset
-from noldo.products import NUM_DYNAMIC_WORLD_CLASSES
+from noldo.codecs import LABEL_CODEC
+from noldo.errors import StoreError
+from noldo.index_columns import IndexColumns, compare, read_index_columns
+from noldo.manifest import Manifest, read_manifest
+from noldo.metadata import array_documents, coordinates
+from noldo.paths import find_subset
 from noldo.reader import StoreReader
 from noldo.rows import ROW_ARRAYS, SPLITS
-from noldo.shard_scan import ShardName, all_shards, read_items
+from noldo.shard_scan import ShardName, all_shards, scan_items
 from noldo.status import Status
 
-MAX_NAMED_ROWS = 5
+LABELS = "dynamic_world_10m"
+"""Array whose classes the index counts."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,15 @@ class Verification:
     """One line each; empty: all is well."""
     num_shards: int
     """Shards that the store must have."""
+
+
+@dataclass(frozen=True)
+class _Evidence:
+    """What the shards are held against: as much of it as could be read."""
+
+    rows: Mapping[str, np.ndarray]
+    """The small arrays, by name."""
+    index: IndexColumns | None
 
 
 def verify(path: str | Path, *, progress: Callable[[int, int], None] | None = None) -> Verification:
@@ -51,44 +62,75 @@ def verify(path: str | Path, *, progress: Callable[[int, int], None] | None = No
         If there is no store at all.
     StoreFormatError
         If it is of another format.
+    MissingExtraError
+        If pyarrow is not installed.
     """
     paths = find_subset(path)
+    index_path, manifest_path = paths.local(".parquet"), paths.local(".json")
     reader = StoreReader.open(paths.store)
-    problems = list(_check_files(reader, Path(paths.store)))
-    rows, found = _read_rows(reader)
-    problems += found
-    index, found = _read_index(paths)
-    problems += found
-    if index is not None:
-        problems += _compare_rows(index, rows)
-    shards = all_shards(reader.layout)
-    with ThreadPoolExecutor() as pool:
-        scans = pool.map(lambda name: _scan(reader, name, rows.get("status"), index), shards)
-        for done, lines in enumerate(scans, start=1):
-            problems += lines
-            if progress is not None:
-                progress(done, len(shards))
-    problems += _check_manifest(paths, reader, rows)
-    return Verification(tuple(problems), len(shards))
+    problems = [*_check_files(reader, Path(paths.store)), *_check_axes(reader)]
+    rows, lines = _read_rows(reader)
+    problems += lines
+    index: IndexColumns | None = None
+    try:
+        index = read_index_columns(index_path, num_seasons=len(reader.layout.season_names))
+        problems += compare(index, rows, reader.layout)
+    except StoreError as error:
+        problems.append(str(error))
+    evidence = _Evidence(rows, index if index and len(index) == reader.layout.num_locations else None)
+    problems += _check_shards(reader, evidence, progress)
+    try:
+        manifest = read_manifest(manifest_path)
+        problems += (f"{manifest_path}: {line}" for line in _check_manifest(manifest, reader, evidence))
+    except StoreError as error:
+        problems.append(str(error))
+    return Verification(tuple(problems), len(all_shards(reader.layout)))
 
 
 def _check_files(reader: StoreReader, store: Path) -> Iterator[str]:
-    """Files that should not be there; missing ones are found where they are read."""
+    """Files that should not be there, and metadata; other missing files are found where they are read."""
     documents = array_documents(reader.layout)
     expected = {"zarr.json", *(f"{name}/zarr.json" for name in documents)}
     expected |= {name.file for name in all_shards(reader.layout)}
-    small = [name for name in documents if name not in {spec.name for spec in reader.layout.specs}]
-    expected |= {
-        "/".join([name, "c", *["0"] * len(documents[name]["shape"])])
-        for name in small
-        if documents[name]["shape"]
-    }
-    there = {str(path.relative_to(store)) for path in store.rglob("*") if path.is_file()}
+    whole = documents.keys() - {spec.name for spec in reader.layout.specs}
+    expected |= {_whole_file(name, len(documents[name]["shape"])) for name in whole}
+    there = {path.relative_to(store).as_posix() for path in store.rglob("*") if path.is_file()}
     for name in sorted(there - expected):
         yield f"{store / name}: does not belong to the store; delete it"
-    shard_files = {name.file for name in all_shards(reader.layout)}
-    for name in sorted(expected - there - shard_files):
-        yield f"{store / name}: missing; run the build again"
+    consolidated = json.loads((store / "zarr.json").read_bytes())["consolidated_metadata"]["metadata"]
+    for name in documents:
+        path = store / name / "zarr.json"
+        if not path.is_file():
+            yield f"{path}: missing; run the build again"
+        elif _document(path) != consolidated.get(name):
+            yield f"{path}: differs from its copy in the group's zarr.json; delete both and run the build again"
+
+
+def _whole_file(name: str, num_axes: int) -> str:
+    return "/".join([name, "c", *["0"] * num_axes])
+
+
+def _document(path: Path) -> object:
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError:
+        return None
+
+
+def _check_axes(reader: StoreReader) -> Iterator[str]:
+    for axis in coordinates(reader.layout):
+        file = _whole_file(axis.name, 1)
+        where = f"{reader.files.where}/{file}"
+        values = np.empty_like(axis.values)
+        try:
+            LABEL_CODEC.decode(reader.files.read(file), values, where=where)
+        except FileNotFoundError:
+            yield f"{where}: missing; run the build again"
+        except StoreError as error:
+            yield str(error)
+        else:
+            if not np.array_equal(values, axis.values):
+                yield f"{where}: not the positions of this format; delete it and run the build again"
 
 
 def _read_rows(reader: StoreReader) -> tuple[dict[str, np.ndarray], list[str]]:
@@ -101,93 +143,78 @@ def _read_rows(reader: StoreReader) -> tuple[dict[str, np.ndarray], list[str]]:
     return rows, problems
 
 
-def _read_index(paths: SubsetPaths) -> tuple[list[dict[str, Any]] | None, list[str]]:
-    try:
-        return read_index(paths.local(".parquet")).to_pylist(), []
-    except StoreError as error:
-        return None, [str(error)]
-
-
-def _compare_rows(index: list[dict[str, Any]], rows: dict[str, np.ndarray]) -> Iterator[str]:
-    """The index and the small arrays tell the same of every location."""
-    if "id" in rows and len(index) != len(rows["id"]):
-        yield f"index: {len(index)} rows, but the store has {len(rows['id'])} locations; run the build again"
-        return
-    words: dict[str, Callable[[dict[str, Any]], Any]] = {
-        "id": lambda row: row["id"],
-        "status": lambda row: Status[row["status"].upper()],
-        "split": lambda row: SPLITS.index(row["split"]),
-        "crs_epsg": lambda row: row["crs_epsg"],
-        "x_ul": lambda row: row["x_ul"],
-        "y_ul": lambda row: row["y_ul"],
-    }
-    for name, value in words.items():
-        if name not in rows:
-            continue
-        wrong = [row["id"] for row, stored in zip(index, rows[name], strict=True) if value(row) != stored]
-        if wrong:
-            yield f"{name}: index and store differ for {_ids(wrong)}; run the build again"
-    for name in ("time_s2", "time_s1"):
-        if name not in rows:
-            continue
-        wrong = [
-            row["id"]
-            for row, stored in zip(index, rows[name], strict=True)
-            if row["status"] == "kept" and _seconds(row[name]) != stored.tolist()
-        ]
-        if wrong:
-            yield f"{name}: index and store differ for {_ids(wrong)}; run the build again"
-
-
-def _seconds(times: list[Any]) -> list[int]:
-    return [0 if time is None else int(time.timestamp()) for time in times]
-
-
-def _ids(ids: list[int]) -> str:
-    named = ", ".join(str(one) for one in ids[:MAX_NAMED_ROWS])
-    return f"location {named}" + (
-        f" and {len(ids) - MAX_NAMED_ROWS} more" if len(ids) > MAX_NAMED_ROWS else ""
-    )
-
-
-def _scan(
-    reader: StoreReader, name: ShardName, status: np.ndarray | None, index: list[dict[str, Any]] | None
+def _check_shards(
+    reader: StoreReader, evidence: _Evidence, progress: Callable[[int, int], None] | None
 ) -> list[str]:
+    problems: list[str] = []
+    shards = all_shards(reader.layout)
+    # A thread holds one shard file and one location; decoding lets the others run.
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        for done, lines in enumerate(pool.map(lambda name: _scan(reader, name, evidence), shards), start=1):
+            problems += lines
+            if progress is not None:
+                progress(done, len(shards))
+    return problems
+
+
+def _scan(reader: StoreReader, name: ShardName, evidence: _Evidence) -> list[str]:
     """Problems of one shard: its bytes first, then whether it holds what the index says."""
+    where = f"{reader.files.where}/{name.file}"
     rows = reader.layout.rows_of(name.shard)
     problems: list[str] = []
     try:
-        for row, item in zip(rows, read_items(reader.files, name, reader.layout), strict=True):
-            if status is not None and status[row] != Status.KEPT:
-                if (item != name.spec.no_data).any():
-                    problems.append(f"{reader.files.where}/{name.file}: row {row} is not kept but holds data")
-            elif index is not None and name.spec.name == "dynamic_world_10m" and row < len(index):
-                problems += _compare_labels(index[row], item, where=f"{reader.files.where}/{name.file}")
-    except NoldoError as error:
+        for row, (item, faults) in zip(rows, scan_items(reader.files, name, reader.layout), strict=True):
+            if faults:
+                problems += (str(fault) for fault in faults)
+            elif line := _contradiction(name, row, item, evidence):
+                problems.append(f"{where}: {line}; delete this shard and run the build again")
+    except StoreError as error:
         problems.append(str(error))
     return problems
 
 
-def _compare_labels(row: dict[str, Any], item: np.ndarray, *, where: str) -> list[str]:
-    counted = [
-        np.bincount(season.ravel(), minlength=256)[:NUM_DYNAMIC_WORLD_CLASSES].tolist() for season in item
+def _contradiction(name: ShardName, row: int, item: np.ndarray, evidence: _Evidence) -> str:
+    """What a row of a shard holds against what is told of it; empty if they agree."""
+    status = evidence.rows.get("status")
+    if status is None:
+        return ""
+    if status[row] != Status.KEPT:
+        return f"row {row} was not kept, but holds data" if (item != name.spec.no_data).any() else ""
+    if name.spec.name == LABELS and evidence.index is not None:
+        expected = evidence.index.class_counts[row]
+        counted = [np.bincount(season.ravel(), minlength=256) for season in item]
+        if not np.array_equal([one[: expected.shape[1]] for one in counted], expected):
+            return f"labels of row {row} are not those that the index counted"
+    return ""
+
+
+def _check_manifest(manifest: Manifest, reader: StoreReader, evidence: _Evidence) -> Iterator[str]:
+    layout = reader.layout
+    facts: list[tuple[str, object, object]] = [
+        ("arrays", [array.name for array in manifest.arrays], [spec.name for spec in layout.specs]),
+        ("seasons", [season.name for season in manifest.seasons], list(layout.season_names)),
+        ("patch_size_px", manifest.patch_size_px, layout.patch_size_px),
+        ("locations_tried", manifest.locations_tried, layout.num_locations),
     ]
-    if counted == row["class_counts"]:
-        return []
-    return [f"{where}: labels of location {row['id']} are not those that the index counted"]
+    if "status" in evidence.rows:
+        status = evidence.rows["status"]
+        kept = status == Status.KEPT
+        counts = {one.name.lower(): int((status == one).sum()) for one in Status}
+        facts.append(("locations_kept", manifest.locations_kept, int(kept.sum())))
+        facts.append(("status_counts", _nonzero(manifest.status_counts), _nonzero(counts)))
+        if "split" in evidence.rows:
+            split = evidence.rows["split"][kept]
+            counts = {name: int((split == code).sum()) for code, name in enumerate(SPLITS)}
+            facts.append(("split_counts", _nonzero(manifest.split_counts), _nonzero(counts)))
+        if evidence.index is not None:
+            totals = evidence.index.class_counts[kept].sum(axis=0).tolist()
+            seasons = manifest.class_counts.get(LABELS, {})
+            counted = [list(seasons.get(name, ())) for name in layout.season_names]
+            facts.append((f"class_counts of {LABELS}", counted, totals))
+    for what, told, found in facts:
+        if told != found:
+            yield f"{what} is {told}, but the store has {found}; run the build again"
 
 
-def _check_manifest(paths: SubsetPaths, reader: StoreReader, rows: dict[str, np.ndarray]) -> Iterator[str]:
-    try:
-        manifest = read_manifest(paths.local(".json"))
-    except StoreError as error:
-        yield str(error)
-        return
-    where = paths.local(".json")
-    stored = [spec.name for spec in reader.layout.specs]
-    if [array.name for array in manifest.arrays] != stored:
-        yield f"{where}: lists other arrays than the store has ({', '.join(stored)}); run the build again"
-    if "status" in rows:
-        kept = int((rows["status"] == Status.KEPT).sum())
-        if manifest.locations_kept != kept:
-            yield f"{where}: {manifest.locations_kept} locations kept, but the store has {kept}; run the build again"
+def _nonzero(counts: Mapping[str, int]) -> dict[str, int]:
+    return {name: number for name, number in counts.items() if number}

@@ -94,16 +94,25 @@ class Patch:
         across, down = columns - self.column, rows - self.row
         inside = (across >= 0) & (across < width) & (down >= 0) & (down < height)
         across, down = across.clip(0, width - 1), down.clip(0, height - 1)
+        plane, mask = self.pixels.values, self.pixels.mask
         if columns.shape[0] == 1 and rows.shape[-1] == 1:
             if _is_run(across[0], width) and _is_run(down[:, 0], height) and inside.all():
                 return self.pixels
-            values, mask = (
-                np.take(np.take(plane, down[:, 0], axis=0), across[0], axis=1)
-                for plane in (self.pixels.values, self.pixels.mask)
-            )
+            gather = _gather_axes
         else:
-            values, mask = self.pixels.values[down, across], self.pixels.mask[down, across]
-        return Pixels(values, mask if inside.all() else np.minimum(mask, inside))
+            gather = _gather_points
+        observed = mask.dtype == bool and mask.all()
+        seen = inside if observed else np.minimum(gather(mask, across, down), inside)
+        return Pixels(gather(plane, across, down), seen)
+
+
+def _gather_axes(plane: npt.NDArray[Any], across: Indices, down: Indices) -> npt.NDArray[Any]:
+    """Whole rows, then whole columns: several times faster than point by point."""
+    return np.take(np.take(plane, down[:, 0], axis=0), across[0], axis=1)
+
+
+def _gather_points(plane: npt.NDArray[Any], across: Indices, down: Indices) -> npt.NDArray[Any]:
+    return np.asarray(plane[down, across])
 
 
 def _is_run(indices: Indices, length: int) -> bool:

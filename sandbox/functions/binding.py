@@ -10,6 +10,7 @@ import inspect
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from types import NoneType
 from typing import Any, TypeVar, get_args, get_type_hints
 
@@ -60,6 +61,11 @@ class ServerFunction:
     assets_name: str | None
     """Python name of the argument that takes the stored images, if there is one."""
 
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """Arguments by Earth Engine's names."""
+        return frozenset(parameter.name for parameter in self.parameters)
+
     def call(self, arguments: Mapping[str, Callable[[], Any]], assets: Assets) -> Any:
         """Evaluate the arguments and call.
 
@@ -76,8 +82,7 @@ class ServerFunction:
             raise Refusal(f"{self.name}: {refusal.message}", status=refusal.status, named=True) from None
 
     def _bound(self, arguments: Mapping[str, Callable[[], Any]], assets: Assets) -> dict[str, Any]:
-        known = {parameter.name for parameter in self.parameters}
-        if unknown := sorted(set(arguments) - known):
+        if unknown := sorted(arguments.keys() - self.names):
             raise Refusal(f"The sandbox does not implement the argument(s) {', '.join(unknown)}.")
         bound: dict[str, Any] = {} if self.assets_name is None else {self.assets_name: assets}
         for parameter in self.parameters:

@@ -244,9 +244,8 @@ def set_geometry(feature: Element, geometry: Geometry | None = None) -> Element:
 
 @function("Feature.id", "Image.id")
 def element_id(element: Element) -> str | None:
-    """The id: of a stored image its asset id, else `system:index`."""
-    stored = element.id if isinstance(element, Image) else None
-    return stored or element.get("system:index")
+    """`system:index`."""
+    return element.index
 
 
 @function("Element.get", "Element.getNumber", "Element.getString")

@@ -5,6 +5,8 @@ whatever window it was asked in. Smooth noise lives in three dimensions: on a sp
 seam, no pole and no date line.
 """
 
+import zlib
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -41,6 +43,11 @@ def key(*parts: int) -> int:
     return state
 
 
+def word(text: str) -> int:
+    """A 32-bit number that stands for a text."""
+    return zlib.crc32(text.encode())
+
+
 def chance(*parts: int) -> float:
     """A number in 0..1 that stands for these integers."""
     return key(*parts) / 2**32
@@ -68,7 +75,7 @@ def unit(words: Words) -> Floats:
     return (words >> np.uint32(8)).astype(np.float32) * np.float32(2**-24)
 
 
-def value_noise(points_m: npt.NDArray[np.float64], *, cell_m: float, seed: int) -> Floats:
+def value_noise(points_m: npt.NDArray[np.float64], *, cell_m: float, seed: int | Sequence[int]) -> Floats:
     """Random numbers at the nodes of a cubic lattice, smoothly interpolated.
 
     Parameters
@@ -77,10 +84,12 @@ def value_noise(points_m: npt.NDArray[np.float64], *, cell_m: float, seed: int) 
         Axes (3, ...): Cartesian coordinates in metres.
     cell_m
         Edge of a lattice cell in metres.
+    seed
+        One of them, or several: then points are (3, n) and there is one row of noise for each.
 
     Returns
     -------
-    Numbers in 0..1, one a point.
+    Numbers in 0..1, one a point: (...), or (seed, n).
     """
     scaled = points_m / cell_m
     base = np.floor(scaled)
@@ -90,7 +99,7 @@ def value_noise(points_m: npt.NDArray[np.float64], *, cell_m: float, seed: int) 
     nodes *= np.array(_PRIMES, np.uint32).reshape(3, *[1] * (points_m.ndim - 1))
     ends = [(nodes[axis], nodes[axis] + np.uint32(_PRIMES[axis])) for axis in range(3)]
     plane = [x ^ y for x in ends[0] for y in ends[1]]
-    level = [z ^ np.uint32(seed & 0xFFFFFFFF) for z in ends[2]]
+    level = [z ^ _as_words(seed) for z in ends[2]]
     corner = unit(mix(np.stack([xy ^ z for xy in plane for z in level])))
     pairs = corner[0::2] + (corner[1::2] - corner[0::2]) * fraction[2]
     pairs = pairs[0::2] + (pairs[1::2] - pairs[0::2]) * fraction[1]
@@ -98,8 +107,19 @@ def value_noise(points_m: npt.NDArray[np.float64], *, cell_m: float, seed: int) 
     return blended
 
 
+def _as_words(seed: int | Sequence[int]) -> np.uint32 | Words:
+    if isinstance(seed, int):
+        return np.uint32(seed & 0xFFFFFFFF)
+    return np.array(seed, np.uint32)[:, None]
+
+
 def fractal(
-    points_m: npt.NDArray[np.float64], *, cell_m: float, octaves: int, seed: int, gain: float = 0.5
+    points_m: npt.NDArray[np.float64],
+    *,
+    cell_m: float,
+    octaves: int,
+    seed: int | Sequence[int],
+    gain: float = 0.5,
 ) -> Floats:
     """Octaves of value noise, each finer and weaker (`gain`) than the one before.
 
@@ -107,18 +127,24 @@ def fractal(
     -------
     Numbers in 0..1, gathered around 0.5.
     """
-    total = np.zeros(points_m.shape[1:], np.float32)
+    total: Floats | np.float32 = np.float32(0)
     weight, weights, cell = 1.0, 0.0, cell_m
     for octave in range(octaves):
-        total += np.float32(weight) * value_noise(points_m, cell_m=cell, seed=key(seed, octave))
+        own = key(seed, octave) if isinstance(seed, int) else [key(one, octave) for one in seed]
+        total = total + np.float32(weight) * value_noise(points_m, cell_m=cell, seed=own)
         weights += weight
         weight *= gain
         cell /= _LACUNARITY
-    return total * np.float32(1 / weights)
+    return np.asarray(total * np.float32(1 / weights))
 
 
 def uniform(
-    points_m: npt.NDArray[np.float64], *, cell_m: float, octaves: int, seed: int, gain: float = 0.5
+    points_m: npt.NDArray[np.float64],
+    *,
+    cell_m: float,
+    octaves: int,
+    seed: int | Sequence[int],
+    gain: float = 0.5,
 ) -> Floats:
     """`fractal`, stretched so that values are spread evenly over 0..1.
 

@@ -12,6 +12,7 @@ import numpy as np
 from sandbox.planet.lattice import EARTH_RADIUS_M, Doubles
 
 DAY_MS = 86_400_000
+_FIRST_TRACK_DEG = 0.37
 DEGREE_M = EARTH_RADIUS_M * np.pi / 180
 
 
@@ -39,7 +40,7 @@ S1_DESCENDING = Orbit(98.18, 175, 12, 5, 98.6, 6.0, False, 125_000.0)
 
 def equator_lon(orbit: Orbit, track: int | np.ndarray) -> Doubles:
     """Longitude of a track's crossing of the equator in degrees, -180..180."""
-    return np.asarray(track) * 360.0 / orbit.tracks - 180.0 + 0.37
+    return np.asarray(track * 360.0 / orbit.tracks - 180.0 + _FIRST_TRACK_DEG)
 
 
 def arc_of(orbit: Orbit, lat: float | Doubles) -> Doubles:
@@ -96,7 +97,8 @@ def phase(orbit: Orbit, track: int) -> int:
 
 def crossing_ms(orbit: Orbit, *, track: int, day: int) -> int:
     """Time of the equator crossing, of a track on a day (days and milliseconds since 1970-01-01 UTC)."""
-    hours = orbit.local_hour - float(equator_lon(orbit, track)) / 15.0
+    lon = track * 360.0 / orbit.tracks - 180.0 + _FIRST_TRACK_DEG
+    hours = orbit.local_hour - lon / 15.0
     return day * DAY_MS + round(hours * 3600) * 1000
 
 

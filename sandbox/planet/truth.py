@@ -134,9 +134,11 @@ def _shade(nodes: Nodes, height: Floats) -> Floats:
     relief = fractal(points, cell_m=2_600, octaves=4, seed=77) * (0.15 + np.maximum(height - 0.4, 0)).astype(
         np.float32
     )
-    lit = 6 * (relief - fractal(points + 90.0, cell_m=2_600, octaves=4, seed=77) * (
-        0.15 + np.maximum(height - 0.4, 0)
-    ).astype(np.float32))
+    lit = 6 * (
+        relief
+        - fractal(points + 90.0, cell_m=2_600, octaves=4, seed=77)
+        * (0.15 + np.maximum(height - 0.4, 0)).astype(np.float32)
+    )
     return np.clip(1 + lit, 0.65, 1.35).astype(np.float32)
 
 
@@ -203,7 +205,11 @@ def _plots(nodes: Nodes, seed: int) -> Plots:
 
 
 def _bricks(
-    along: Floats, away: Floats, width: Floats | np.float32, depth: Floats | np.float32, word: npt.NDArray[np.uint32]
+    along: Floats,
+    away: Floats,
+    width: Floats | np.float32,
+    depth: Floats | np.float32,
+    word: npt.NDArray[np.uint32],
 ) -> tuple[npt.NDArray[np.uint32], Floats]:
     """Rows of rectangles, each row shifted: a random word of each and the distance to its edge in metres."""
     y = away / depth
@@ -263,7 +269,7 @@ def _flood(truth: Classes, fields: Fields, fuzz: Floats) -> None:
     wide = np.where(fields.arid > 0.8, np.float32(0.0), wide)
     marsh = (fields.damp > 0.62 + fuzz) & (fields.arid < 0.75)
     truth[marsh & ((shore < 0.02) | (fields.river < 4 * wide))] = FLOODED
-    truth[(shore < 0.003) & ~marsh & (truth != BUILT)] = BARE
+    truth[(shore < 0.0015) & ~marsh & (truth != BUILT)] = BARE
     truth[(shore + 0.02 * fuzz < 0) | (fields.river < wide)] = WATER
 
 
@@ -271,7 +277,9 @@ def _strains(truth: Classes, plots: Plots, fields: Fields, detail: Floats) -> Cl
     """Varieties: by parcel for crops and grass, by block in towns, by a slow field elsewhere."""
     last = NUM_STRAINS - 1
     slow = np.clip((fields.damp + 0.25 * detail) * NUM_STRAINS, 0, last).astype(np.uint8)
-    strain = np.where((truth == CROPS) | (truth == GRASS), (plots.parcel >> np.uint32(5)) & np.uint32(last), slow)
+    strain = np.where(
+        (truth == CROPS) | (truth == GRASS), (plots.parcel >> np.uint32(5)) & np.uint32(last), slow
+    )
     houses = np.minimum((plots.block >> np.uint32(9)) & np.uint32(last), np.uint32(last - 1))
     strain = np.where(truth == BUILT, np.where(plots.street | plots.road, last, houses), strain)
     return strain.astype(np.uint8)

@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
-from builders.patches import outline, place_patches
 from hypothesis import given
 from hypothesis import strategies as st
+from pyproj import Transformer
+
+from builders.patches import outline, place_patches
 from noldo.errors import InputError
 from noldo.grids import Grid
-from pyproj import Transformer
 
 
 def place(lon, lat, size_px=264):

@@ -1,8 +1,9 @@
 import numpy as np
-from builders.spacing import MEAN_RADIUS_M, Spacing, earth_centred
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyproj import Geod, Transformer
+
+from builders.spacing import MEAN_RADIUS_M, Spacing, earth_centred
 
 longitudes = st.floats(-180, 180)
 latitudes = st.floats(-80, 84)

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
-from builders.config import Split
-from builders.splits import assign_splits, blocks, split_of_block
 from hypothesis import given
 from hypothesis import strategies as st
+
+from builders.config import Split
+from builders.splits import assign_splits, blocks, split_of_block
 
 longitudes = st.floats(-180, 180)
 latitudes = st.floats(-90, 90)

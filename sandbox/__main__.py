@@ -1,0 +1,207 @@
+"""`python -m sandbox serve`: a loopback Earth Engine. `python -m sandbox describe`: catalogue your own GeoTIFFs."""
+
+import datetime as dt
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import App, Parameter
+
+from noldo.errors import ConfigError, NoldoError
+from sandbox.quotas import MAX_CONCURRENT, MAX_PER_SECOND
+
+if TYPE_CHECKING:
+    from sandbox.catalogue import Catalogue
+    from sandbox.faults import FaultSettings
+
+app = App(
+    name="python -m sandbox",
+    help="A loopback Earth Engine that serves a synthetic Earth, or your own scenes.",
+    help_format="plaintext",
+)
+
+
+class StopServingError(BaseException):
+    """Raised in the main thread by a signal; no handler of ordinary errors may swallow it."""
+
+
+@app.command
+def serve(
+    *,
+    port: int = 0,
+    seed: int = 0,
+    catalogue: Path | None = None,
+    latency: float = 0.0,
+    ready_file: Path | None = None,
+    log: Path | None = None,
+    exit_with_stdin: Annotated[bool, Parameter(negative="")] = False,
+    canned_pixels: Annotated[bool, Parameter(negative="")] = False,
+    faults: str = "{}",
+    max_concurrent: int = MAX_CONCURRENT,
+    max_per_second: float = MAX_PER_SECOND,
+) -> None:
+    """Serve until SIGTERM, on 127.0.0.1 only.
+
+    Parameters
+    ----------
+    port
+        Port to listen on; 0: any free one.
+    seed
+        Seed of the synthetic Earth.
+    catalogue
+        STAC catalogue of real GeoTIFF scenes to serve instead of the synthetic Earth (see sandbox/archive.py).
+    latency
+        Seconds added to every answer.
+    ready_file
+        Where to write {"url", "pid"} once requests are answered.
+    log
+        File to append one line of JSON a request to.
+    exit_with_stdin
+        End when standard input is closed: so the sandbox never outlives who started it.
+    canned_pixels
+        Answer pixel requests with ones of the right shape and types, for benchmarks of everything else.
+    faults
+        JSON of faults to inject (see sandbox/faults.py).
+    max_concurrent
+        Requests in flight that the project's quota allows.
+    max_per_second
+        Requests a second that the project's quota allows.
+    """
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signal_number, _stop)
+    if exit_with_stdin:
+        threading.Thread(target=_stop_at_end_of_input, daemon=True).start()
+    from sandbox.server import SandboxServer
+
+    scenes, description = _open(catalogue, seed=seed)
+    server = SandboxServer(
+        scenes,
+        port=port,
+        faults=_settings(faults, latency=latency),
+        max_concurrent=max_concurrent,
+        max_per_second=max_per_second,
+        log=log,
+        canned_pixels=canned_pixels,
+    )
+    print(f"{description}. Earth Engine's REST API on {server.url} (loopback only).", flush=True)
+    if ready_file is not None:
+        _write(ready_file, {"url": server.url, "pid": os.getpid()})
+    try:
+        server.serve_forever(poll_interval=0.25)
+    except StopServingError:
+        pass
+    finally:
+        server.server_close()
+
+
+def _open(catalogue: Path | None, *, seed: int) -> "tuple[Catalogue, str]":
+    if catalogue is not None:
+        from sandbox.archive import Archive
+
+        archive = Archive(catalogue)
+        return archive, f"Archive of {len(archive)} scenes from {catalogue}"
+    from sandbox.synthetic import SyntheticEarth
+
+    return SyntheticEarth(seed), f"Synthetic Earth, seed {seed}: nothing here is real imagery"
+
+
+def _settings(faults: str, *, latency: float) -> "FaultSettings":
+    from sandbox.faults import parse_faults
+
+    try:
+        tree = json.loads(faults)
+    except ValueError as error:
+        raise ConfigError(f"--faults: not valid JSON ({error})") from None
+    if latency and isinstance(tree, dict):
+        tree.setdefault("latency_s", latency)
+    return parse_faults(tree, where="--faults")
+
+
+def _stop(signal_number: int, frame: FrameType | None) -> None:
+    raise StopServingError
+
+
+def _stop_at_end_of_input() -> None:
+    while sys.stdin.buffer.read(1024):
+        pass
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+
+
+def _write(path: Path, tree: dict[str, object]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    draft.write_text(json.dumps(tree), encoding="utf-8")
+    draft.replace(path)
+
+
+@app.command
+def describe(
+    *files: Path,
+    catalogue: Path,
+    collection: str,
+    index: str,
+    time: dt.datetime,
+    bands: str,
+    cloud: float | None = None,
+    properties: str = "{}",
+) -> None:
+    """Add one scene to a STAC catalogue that `serve --catalogue` reads; the catalogue is made if there is none.
+
+    Parameters
+    ----------
+    files
+        One GeoTIFF with all bands, or one for each band, inside the catalogue's folder.
+    catalogue
+        The catalog.json.
+    collection
+        Earth Engine id, e.g. COPERNICUS/S2_HARMONIZED.
+    index
+        Name of the acquisition; L1C, L2A and Dynamic World twins share it.
+    time
+        Sensing start, UTC.
+    bands
+        Names of the bands in order, separated by commas.
+    cloud
+        Cloudy share of the scene in percent.
+    properties
+        More STAC properties as JSON, e.g. {"sat:orbit_state": "descending"}.
+    """
+    from sandbox.catalogue_files import add_to_catalogue, describe_scene
+
+    names = bands.split(",")
+    if len(files) not in {1, len(names)}:
+        raise ConfigError(f"{len(files)} files for {len(names)} bands: give one file, or one a band")
+    item = describe_scene(
+        {files[0]: names} if len(files) == 1 else {f: [name] for f, name in zip(files, names, strict=True)},
+        collection=collection,
+        index=index,
+        time=time,
+        folder=catalogue.parent,
+        cloud_percent=cloud,
+        properties=json.loads(properties),
+    )
+    add_to_catalogue(catalogue, item)
+    print(f"{catalogue}: added {item['id']}")
+
+
+def main() -> int:
+    """Run a command; what users can cure is one line on standard error and exit code 1."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        app()
+    except (NoldoError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except StopServingError:
+        return 0
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
