@@ -1,7 +1,7 @@
 """NoLDO-S12: from one config to co-registered, multi-temporal Zarr shards.
 
     snakemake --cores 16 build_noldo
-    snakemake --cores 16 --configfile config/noldo_s12.yaml build_noldo
+    snakemake --cores 16 build_noldo --configfile config/noldo_s12.yaml
 
 The first builds a small set from the sandbox, the second the paper's set from Earth Engine.
 A config given by `--configfile` replaces the default, key by key and as a whole.
@@ -29,8 +29,6 @@ include: "pipeline/rules/results.smk"
 
 localrules:
     create_store,  # a second's work: the submit node does it
-
-
 
 
 rule build_noldo:

@@ -118,13 +118,26 @@ def sweep(*, config: Config, job: int) -> None:
 
 
 @app.command
-def statistics(*, config: Config, threads: int = 2, scheduler: str = "") -> None:
-    """Compute band statistics and class counts over the store."""
+def statistics(*, config: Config, threads: int = 2, scheduler: str | None = None) -> None:
+    """Compute band statistics and class counts over the store.
+
+    Parameters
+    ----------
+    threads
+        Shards in memory at once, without a cluster.
+    scheduler
+        Address of a dask scheduler; default: `jobs.dask_scheduler` of the config, and threads if that is empty.
+    """
     from builders.statistics import run_statistics
 
     _job(
         config,
-        lambda build, layout: run_statistics(build, layout, threads=threads, scheduler=scheduler),
+        lambda build, layout: run_statistics(
+            build,
+            layout,
+            threads=threads,
+            scheduler=build.jobs.dask_scheduler if scheduler is None else scheduler,
+        ),
     )
 
 

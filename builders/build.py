@@ -93,7 +93,7 @@ def greeting(config: BuildConfig) -> str:
             "(synthetic: true in every output).\n"
             "For real imagery from Earth Engine: put your project into config/noldo_s12.yaml, run `earthengine "
             "authenticate`, then\n"
-            "  snakemake --cores 16 --configfile config/noldo_s12.yaml build_noldo"
+            "  snakemake --cores 16 build_noldo --configfile config/noldo_s12.yaml"
         )
     if config.source.is_sandbox:
         return f"NoLDO-S12 build '{config.name}' ({count}) from the scenes of {config.sandbox.catalogue}."

@@ -156,6 +156,71 @@ class EarthEngine:
         """
         return self._reader.read(location, choices, fallback=fallback)
 
+    @property
+    def restricted(self) -> bool:
+        """The provider has said that the project's parallelism is restricted."""
+        return self._transport.restricted
+
+    def asset(self, asset: str) -> Mapping[str, Any]:
+        """What the provider says about a stored image: properties, bands, their types and grids.
+
+        Raises
+        ------
+        SourceError
+            As `ImagerySource` says.
+        """
+        description: Mapping[str, Any] = self._caller.call(
+            lambda: self._attempt(lambda: ee.data.getAsset(asset)), kind="metadata"
+        )
+        return description
+
+    def stored_pixels(self, asset: str, *, bands: Sequence[str], grid: Mapping[str, object]) -> bytes:
+        """Pixels of a stored image as NPY, nothing unmasked or cast: what the provider holds.
+
+        Raises
+        ------
+        SourceError
+            As `ImagerySource` says.
+        """
+        request = {"assetId": asset, "fileFormat": "NPY", "bandIds": list(bands), "grid": dict(grid)}
+        data: bytes = self._caller.call(
+            lambda: self._attempt(lambda: ee.data.getPixels(request | {"workloadTag": PIXELS_TAG})),
+            kind="pixels",
+        )
+        return data
+
+    def stacked_pixels(self, layers: Sequence[Layer], grid: Grid) -> bytes:
+        """The answer to a pixel request of a build, as NPY and before anything is made of it.
+
+        Raises
+        ------
+        SourceError
+            As `ImagerySource` says.
+        """
+        request = self._pixel_request(layers, grid)
+        data: bytes = self._caller.call(
+            lambda: self._attempt(lambda: ee.data.computePixels(request)),
+            kind="pixels",
+            bytes_counted=request_bytes(layers, grid),
+        )
+        return data
+
+    def profiled(self, work: Callable[[], Answer]) -> tuple[Answer, str]:
+        """Do some work in this thread, with the provider's own profile of its computations.
+
+        Returns
+        -------
+        The result, and a table whose first column is EECU-seconds; empty if the provider made none.
+        """
+        profiles: list[str] = []
+        with ee.data.profiling(profiles.append):
+            result = work()
+        if not profiles:
+            return result, ""
+        table = ee.apifunction.ApiFunction.lookup("Profile.getProfiles").call(ids=profiles)
+        text = self._caller.call(lambda: self._attempt(lambda: ee.data.computeValue(table)), kind="metadata")
+        return result, str(text)
+
     def _search(self, locations: Sequence[Location]) -> list[Scene]:
         graph = search_graph(locations, config=self._config)
 
@@ -187,19 +252,22 @@ class EarthEngine:
         return metadata.with_zones(scenes, zones)
 
     def _fetch(self, layers: tuple[Layer, ...], grid: Grid, kind: Kind) -> npt.NDArray[np.void]:
-        parameters = {
+        request = self._pixel_request(layers, grid)
+        names = [band.name for layer in layers for band in layer.bands]
+
+        def attempt() -> npt.NDArray[np.void]:
+            data: bytes = self._attempt(lambda: ee.data.computePixels(request))
+            return parse_npy(data, names=names, side_px=grid.size_px)
+
+        return self._caller.call(attempt, kind=kind, bytes_counted=request_bytes(layers, grid))
+
+    def _pixel_request(self, layers: Sequence[Layer], grid: Grid) -> dict[str, Any]:
+        return {
             "expression": stack_graph(merged(layers), grid),
             "fileFormat": "NPY",
             "grid": pixel_grid(grid),
             "workloadTag": PIXELS_TAG,
         }
-        names = [band.name for layer in layers for band in layer.bands]
-
-        def attempt() -> npt.NDArray[np.void]:
-            data: bytes = self._attempt(lambda: ee.data.computePixels(parameters))
-            return parse_npy(data, names=names, side_px=grid.size_px)
-
-        return self._caller.call(attempt, kind=kind, bytes_counted=request_bytes(layers, grid))
 
     def _attempt(self, send: Callable[[], Answer]) -> Answer:
         """One call of the client; whatever it raises becomes an `AttemptFailedError`.

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pyproj import Transformer
 
-from noldo.grids import Grid, snapped_grid, utm_epsg
+from noldo.grids import MAX_LATITUDE, MIN_LATITUDE, Grid, snapped_grid, utm_epsg
 
 Floats = NDArray[np.float64]
 
@@ -66,6 +66,20 @@ def place_patches(lon: Floats, lat: Floats, *, size_px: int) -> Patches:
         for x, y, epsg in zip(easting.tolist(), northing.tolist(), zones.tolist(), strict=True)
     )
     return Patches(grids, *_to_degrees(grids, 0.5, 0.5))
+
+
+def in_own_zone(patches: Patches) -> NDArray[np.bool_]:
+    """Whether each grid's own centre lies in its zone, as all but a few do; axis (patch,).
+
+    Only then does asking for that centre give the same patch again.
+    """
+    return np.array(
+        [
+            MIN_LATITUDE <= lat <= MAX_LATITUDE and utm_epsg(lon, lat) == grid.crs_epsg
+            for lon, lat, grid in zip(patches.lon.tolist(), patches.lat.tolist(), patches.grids, strict=True)
+        ],
+        dtype=bool,
+    )
 
 
 def outline(grids: Sequence[Grid]) -> tuple[Floats, Floats]:

@@ -2,7 +2,8 @@
 
 A city is picked at random, all alike; the centre lies a Gaussian step from it. Steps are metres on the
 ellipsoid, not degrees, so the cloud is round at any latitude. A draw that can't be used (outside
-Sentinel-2's latitudes, at sea, too near to an earlier one) is thrown away and counted.
+Sentinel-2's latitudes, on the edge of a UTM zone, at sea, too near to an earlier one) is thrown away and
+counted.
 
 Draws come in batches of a fixed size, each from a generator of its own, and are judged one after
 another: so the first n locations are the same for any count from n on.
@@ -19,7 +20,7 @@ from pyproj import Geod
 
 from builders.cities import City
 from builders.land import LandTest, touches_land
-from builders.patches import Floats, Patches, place_patches
+from builders.patches import Floats, Patches, in_own_zone, place_patches
 from builders.spacing import Spacing, earth_centred
 from noldo.errors import ConfigError
 
@@ -159,7 +160,8 @@ def _draw(cities: Sequence[City], *, rng: np.random.Generator, sigma_m: float, s
     lon, lat = step_from(centre_lon, centre_lat, sigma_m=sigma_m, rng=rng)
     south, north = SENTINEL_2_LATITUDES
     rank = np.flatnonzero((lat >= south) & (lat <= north))
-    return _Drawn(place_patches(lon[rank], lat[rank], size_px=size_px), rank, city[rank])
+    patches = place_patches(lon[rank], lat[rank], size_px=size_px)
+    return _Drawn(patches, rank, city[rank])
 
 
 def _judge(drawn: _Drawn, *, is_land: LandTest, spacing: Spacing, wanted: int) -> Sample:

@@ -69,6 +69,8 @@ class Transport:
         self._endpoint = urlsplit(endpoint).netloc
         self._deadline_s = deadline_s
         self._on_restricted = on_restricted
+        self.restricted = False
+        """An answer said that the project's parallelism is restricted."""
         self._local = threading.local()
         self._session = requests.Session()
         self._session.trust_env = not _is_loopback(endpoint)
@@ -159,6 +161,7 @@ class Transport:
         info: dict[str, Any] = {name.lower(): value for name, value in response.headers.items()}
         # Kept from the client, which would issue a Python warning at every answer.
         if RESTRICTED in info.pop(QUOTA_HEADER, ""):
+            self.restricted = True
             self._on_restricted()
         info["status"] = str(response.status_code)
         return httplib2.Response(info)

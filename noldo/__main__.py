@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
@@ -134,6 +135,10 @@ def main() -> None:
         sys.exit(2)
     except NoldoError as error:
         print(f"noldo: {error}", file=sys.stderr)
+        sys.exit(1)
+    except BrokenPipeError:
+        # `noldo verify X | head` ended early; what is still buffered has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
 
 

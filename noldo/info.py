@@ -80,24 +80,33 @@ def _stored_bytes(paths: SubsetPaths) -> int:
 
 def render(summary: dict[str, Any]) -> str:
     """The summary as lines of text."""
+    title = f"{summary['name']} ({summary['subset']}), format {summary['format_version']}"
+    if summary["synthetic"]:
+        title += "  ** synthetic: not real imagery **"
+    facts = _facts(summary)
+    width = max(len(name) for name, _ in facts)
+    return "\n".join([title, *(f"  {name:<{width}}  {text}" for name, text in facts)])
+
+
+def _facts(summary: dict[str, Any]) -> list[tuple[str, str]]:
     requests = summary["requests"]
     kept, tried = summary["locations"], summary["locations_tried"]
     refused = ", ".join(
-        f"{number} {status}" for status, number in summary["status"].items() if status != "kept" and number
+        f"{number:,} {status}" for status, number in summary["status"].items() if status != "kept" and number
     )
     shares = sorted(summary["class_shares"].items(), key=lambda item: -item[1])
-    lines = [
-        f"{summary['name']} ({summary['subset']}), format {summary['format_version']}"
-        + ("  ** synthetic: not real imagery **" if summary["synthetic"] else ""),
-        f"  locations   {kept:,} kept of {tried:,} tried" + (f" ({refused})" if refused else ""),
-        f"  splits      {', '.join(f'{name} {n:,}' for name, n in summary['splits'].items()) or '-'}",
-        f"  seasons     {', '.join(summary['seasons'])}",
-        f"  patch       {summary['patch_size_px']} px of 10 m",
-        *(f"  {product:<11} {' '.join(bands)}" for product, bands in _imagery(summary["bands"])),
-        f"  classes     {', '.join(f'{name} {100 * share:.1f} %' for name, share in shares)}",
-        f"  store       {summary['bytes'] / 1e6:,.1f} MB",
-        f"  requests    {requests['metadata']:,} metadata, {requests['pixels']:,} pixels, {requests['fallback']:,} "
-        f"fallback, {requests['retried']:,} retried, {requests['start_up']:,} start-up; "
-        f"largest {requests['largest_bytes'] / 2**20:.1f} of 48 MB",
+    return [
+        ("locations", f"{kept:,} kept of {tried:,} tried" + (f" ({refused})" if refused else "")),
+        ("splits", ", ".join(f"{name} {number:,}" for name, number in summary["splits"].items()) or "-"),
+        ("seasons", ", ".join(summary["seasons"])),
+        ("patch", f"{summary['patch_size_px']} px of 10 m"),
+        *((product, " ".join(bands)) for product, bands in summary["bands"].items() if bands),
+        ("classes", ", ".join(f"{name} {100 * share:.1f} %" for name, share in shares)),
+        ("store", f"{summary['bytes'] / 1e6:,.1f} MB"),
+        (
+            "requests",
+            f"{requests['metadata']:,} metadata, {requests['pixels']:,} pixels, {requests['fallback']:,} fallback, "
+            f"{requests['retried']:,} retried, {requests['start_up']:,} start-up; "
+            f"largest {requests['largest_bytes'] / 2**20:.1f} of 48 MB",
+        ),
     ]
-    return "\n".join(lines)

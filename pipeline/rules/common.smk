@@ -69,6 +69,7 @@ def scenes_for_job(wildcards):
 
 
 onstart:
+    global running
     running = build.start(build_config, layout, basedir=Path(workflow.basedir))
 
 

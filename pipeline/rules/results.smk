@@ -13,10 +13,8 @@ rule compute_statistics:
     params:
         version=versions.STATISTICS,
         config=layout.config,
-        scheduler=build_config.jobs.dask_scheduler,
     shell:
-        "python -m builders statistics --config {params.config:q} --threads {threads}"
-        " --scheduler {params.scheduler:q} > {log:q} 2>&1"
+        "python -m builders statistics --config {params.config:q} --threads {threads} > {log:q} 2>&1"
 
 
 rule write_index:

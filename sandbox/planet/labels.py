@@ -96,7 +96,8 @@ def _moved(truth: Classes, padded: Window, seed: int) -> Classes:
     ]
     rows = np.arange(padded.height)[:, None] + offsets[0].astype(np.intp) - _SHIFT_PX
     columns = np.arange(padded.width)[None, :] + offsets[1].astype(np.intp) - _SHIFT_PX
-    return truth[np.clip(rows, 0, padded.height - 1), np.clip(columns, 0, padded.width - 1)]
+    moved: Classes = truth[np.clip(rows, 0, padded.height - 1), np.clip(columns, 0, padded.width - 1)]
+    return moved
 
 
 def _mistaken(truth: Classes, padded: Window, seed: int) -> Classes:

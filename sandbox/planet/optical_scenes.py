@@ -10,9 +10,10 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 from shapely import Polygon, box
+from shapely.geometry.base import BaseGeometry
 
-from noldo.products import S2_L1C_BANDS, S2_L2A_BANDS, S2_RESOLUTION_M
 from noldo.legend import DYNAMIC_WORLD as LEGEND
+from noldo.products import S2_L1C_BANDS, S2_L2A_BANDS, S2_RESOLUTION_M
 from sandbox.catalogue import Band, SceneRecord
 from sandbox.planet import orbits
 from sandbox.planet.footprints import Shape, shape_of
@@ -224,7 +225,7 @@ def bands_of(tile: Tile, collection: str) -> tuple[Band, ...]:
 
 
 @lru_cache(maxsize=20_000)
-def _takes(tile: Tile, track: int, day: int, second: bool, seed: int) -> tuple[Take, ...]:  # noqa: FBT001 - a cache key
+def _takes(tile: Tile, track: int, day: int, second: bool, seed: int) -> tuple[Take, ...]:
     time_ms = orbits.crossing_ms(SENTINEL2, track=track, day=day)
     if time_ms < (_SECOND_SATELLITE_MS if second else _FIRST_MS):
         return ()
@@ -286,7 +287,7 @@ def _outline(tile: Tile, track: int, cut_m: int, part: int) -> Polygon:
     return shape.outline()
 
 
-def _swath(tile: Tile, track: int) -> Polygon:
+def _swath(tile: Tile, track: int) -> BaseGeometry:
     """The swath over a tile, its edges straight in the tile's zone; empty where an orbit turns."""
     lon, lat = _centre(tile)
     lats = np.array([lat - 0.75, lat + 0.75])

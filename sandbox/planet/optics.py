@@ -66,14 +66,14 @@ _CLEARNESS = np.array(
 _CLOUD = np.array([6400, 6500, 6300, 6200, 6300, 6400, 6500, 6600, 6600, 3600, 420, 4200, 3400], np.float32)
 _RESIDUAL_HAZE = np.float32(0.07)
 _VARIETY = {
-    WATER: 0.25,
+    WATER: 0.10,
     TREES: 0.14,
     GRASS: 0.10,
     FLOODED: 0.14,
     CROPS: 0.15,
     SHRUB: 0.12,
     BUILT: 0.32,
-    BARE: 0.16,
+    BARE: 0.10,
     SNOW: 0.04,
 }
 """How much varieties of a class differ in brightness."""

@@ -46,12 +46,14 @@ def equator_lon(orbit: Orbit, track: int | np.ndarray) -> Doubles:
 def arc_of(orbit: Orbit, lat: float | Doubles) -> Doubles:
     """Angle along the orbit from the equator (degrees, signed as the latitude)."""
     ratio = np.sin(np.deg2rad(lat)) / np.sin(np.deg2rad(orbit.inclination_deg))
-    return np.rad2deg(np.arcsin(np.clip(ratio, -1.0, 1.0)))
+    return np.asarray(np.rad2deg(np.arcsin(np.clip(ratio, -1.0, 1.0))))
 
 
 def lat_of(orbit: Orbit, arc: float | Doubles) -> Doubles:
     """Latitude of a place on the orbit by its angle from the equator."""
-    return np.rad2deg(np.arcsin(np.sin(np.deg2rad(arc)) * np.sin(np.deg2rad(orbit.inclination_deg))))
+    return np.asarray(
+        np.rad2deg(np.arcsin(np.sin(np.deg2rad(arc)) * np.sin(np.deg2rad(orbit.inclination_deg))))
+    )
 
 
 def lon_shift(orbit: Orbit, lat: float | Doubles) -> Doubles:
@@ -60,7 +62,7 @@ def lon_shift(orbit: Orbit, lat: float | Doubles) -> Doubles:
     tilt = np.cos(np.deg2rad(orbit.inclination_deg))
     west = -np.rad2deg(np.arctan2(tilt * np.sin(arc), np.cos(arc)))
     turned = np.rad2deg(arc) * orbit.period_min / 1436.07
-    return (-1.0 if orbit.ascending else 1.0) * (west + turned)
+    return np.asarray((-1.0 if orbit.ascending else 1.0) * (west + turned))
 
 
 def heading_rad(orbit: Orbit, lat: float | Doubles) -> Doubles:
@@ -68,7 +70,7 @@ def heading_rad(orbit: Orbit, lat: float | Doubles) -> Doubles:
     step = 0.05
     upper, lower = np.minimum(np.asarray(lat) + step, 81.3), np.maximum(np.asarray(lat) - step, -81.3)
     slope = (lon_shift(orbit, upper) - lon_shift(orbit, lower)) / np.maximum(upper - lower, step)
-    return np.arctan(slope * np.cos(np.deg2rad(lat)))
+    return np.asarray(np.arctan(slope * np.cos(np.deg2rad(lat))))
 
 
 def edge_lons(orbit: Orbit, track: int, lat: Doubles) -> tuple[Doubles, Doubles]:

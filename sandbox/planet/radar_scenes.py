@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 
 import numpy as np
-from shapely import Polygon
+from shapely import MultiPoint, Polygon
 
 from noldo.grids import utm_epsg
 from sandbox.catalogue import Band, SceneRecord
@@ -114,13 +114,12 @@ def pass_named(index: str, *, seed: int) -> Pass | None:
 @lru_cache(maxsize=20_000)
 def record_of(taken: Pass, *, seed: int) -> SceneRecord:
     """The image of a pass over a frame."""
-    shape = _shape(taken)
     other = chance(seed, 72, taken.number) < _OTHER_MODE
     return SceneRecord(
         collection=S1_GRD,
         index=index_of(taken, seed=seed),
         time_start_ms=taken.start_ms,
-        footprint=_outline(taken.frame) if shape else Polygon(),
+        footprint=_outline(taken.frame),
         properties={
             "instrumentMode": "EW" if other else "IW",
             "transmitterReceiverPolarisation": list(polarisations(taken, seed=seed)),
@@ -183,7 +182,8 @@ def shape_of_frame(frame: Frame) -> Shape | None:
     lat = float(orbits.lat_of(frame.orbit, (frame.number + 0.5) * _FRAME_DEG))
     if abs(lat) > _MAX_LAT or not 0 <= frame.track < frame.orbit.tracks:
         return None
-    return shape_of(_zone(frame), Polygon(_corners_m(frame)).convex_hull)
+    hull = MultiPoint(_corners_m(frame)).convex_hull
+    return shape_of(_zone(frame), hull) if isinstance(hull, Polygon) else None
 
 
 def _shape(taken: Pass) -> Shape:

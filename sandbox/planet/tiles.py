@@ -143,8 +143,8 @@ def _degrees(crs_epsg: int, points_m: Doubles) -> tuple[Doubles, Doubles]:
 def _reaches_zone(crs_epsg: int, lon: Doubles, lat: Doubles) -> np.ndarray:
     """Whether any of the points (square, point) lies inside the zone."""
     west, east = zone_limits(crs_epsg, lat)
-    inside: np.ndarray = ((lon >= west) & (lon < east) & (lat <= 84.0) & (lat >= -80.0)).any(axis=1)
-    return inside
+    inside = ((lon >= west) & (lon < east) & (lat <= 84.0) & (lat >= -80.0)).any(axis=1)
+    return np.asarray(inside)
 
 
 def _tile(crs_epsg: int, square_x: int, square_y: int, lat: float) -> Tile:

@@ -116,7 +116,7 @@ def _fields(nodes: Nodes, seed: int) -> Fields:
         forest=uniform(points, cell_m=3_500, octaves=5, seed=key(seed, 5), gain=0.6),
         farm=uniform(points, cell_m=30_000, octaves=6, seed=key(seed, 6)),
         damp=uniform(points, cell_m=2_500, octaves=4, seed=key(seed, 7)),
-        shade=_shade(nodes, height),
+        shade=_shade(nodes, height, seed),
         north=np.clip(nodes.lat / 30 + 0.5, 0, 1).astype(np.float32),
     )
 
@@ -125,21 +125,19 @@ def _river(nodes: Nodes, seed: int) -> Floats:
     """Zero lines of noise are closed curves without ends: two families of them, one of them of streams."""
     main = uniform(nodes.points_m, cell_m=26_000, octaves=6, seed=key(seed, 8), gain=0.42) - np.float32(0.5)
     stream = uniform(nodes.points_m, cell_m=9_000, octaves=5, seed=key(seed, 9), gain=0.42) - np.float32(0.5)
-    return np.minimum(np.abs(main), 2 * np.abs(stream)).astype(np.float32)
+    nearest: Floats = np.minimum(np.abs(main), 2 * np.abs(stream)).astype(np.float32)
+    return nearest
 
 
-def _shade(nodes: Nodes, height: Floats) -> Floats:
-    """Light from the upper left, by the slope to the neighbouring node; hills only where it is high."""
-    points = nodes.points_m
-    relief = fractal(points, cell_m=2_600, octaves=4, seed=77) * (0.15 + np.maximum(height - 0.4, 0)).astype(
-        np.float32
+def _shade(nodes: Nodes, height: Floats, seed: int) -> Floats:
+    """Light of slopes, by the rise to a place 90 m away along each axis; hills grow where it is high."""
+    here, there = (
+        fractal(points, cell_m=2_600, octaves=4, seed=key(seed, 16))
+        for points in (nodes.points_m, nodes.points_m + 90.0)
     )
-    lit = 6 * (
-        relief
-        - fractal(points + 90.0, cell_m=2_600, octaves=4, seed=77)
-        * (0.15 + np.maximum(height - 0.4, 0)).astype(np.float32)
-    )
-    return np.clip(1 + lit, 0.65, 1.35).astype(np.float32)
+    steepness = np.float32(0.9) + 6 * np.maximum(height - np.float32(0.4), 0)
+    shade: Floats = np.clip(1 + steepness * (here - there), 0.65, 1.35).astype(np.float32)
+    return shade
 
 
 def _at_pixels(fields: Fields) -> Fields:

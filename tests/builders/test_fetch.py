@@ -1,3 +1,4 @@
+import contextlib
 import os
 import signal
 import subprocess
@@ -5,6 +6,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -144,8 +146,6 @@ def test_candidates_that_were_not_tried_are_counted():
 
 
 def replace_radar(one, index):
-    from dataclasses import replace
-
     return replace(one, s1_index=index)
 
 
@@ -281,10 +281,8 @@ def test_a_killed_job_goes_on_and_asks_nothing_twice(tmp_path_factory, kill_afte
 
         source = FakeSource(CONFIG, before_read=kill)
         plans = [plan(number) for number in range(8)]
-        try:
+        with contextlib.suppress(Killed):
             fetch(source, folder, plans, concurrency=concurrency)
-        except Killed:
-            pass
         served += source.served
     source = FakeSource(CONFIG)
     outcomes = fetch(source, folder, [plan(number) for number in range(8)])

@@ -165,6 +165,14 @@ def test_match_keeps_overlaps_and_sea_and_says_how_many(tmp_path, caplog):
     )
 
 
+def test_a_builds_own_coordinates_given_back_to_match_give_the_same_patches(tmp_path):
+    drawn = plan_locations(build(count=500), is_land=everywhere)
+    path = tmp_path / "published.csv"
+    path.write_text("".join(f"{one.id},{one.lon},{one.lat}\n" for one in drawn))
+    matched = plan_locations(build(count=500, points=path, match=True), is_land=everywhere)
+    assert [replace(one, place="") for one in drawn] == matched
+
+
 def test_antarctic_points_are_kept_and_counted(tmp_path, caplog):
     path = points(tmp_path, "1,0,-79,")
     with caplog.at_level("INFO"):
@@ -298,6 +306,7 @@ def test_the_papers_251_079_locations_take_under_2_minutes_and_2_gb(tmp_path):
     locations = read_locations(out)
     assert len({location.grid for location in locations}) == 251_079
     assert _nearest_m(locations) >= 264 * 10 * 2**0.5 - 0.01
+    assert all(one.grid.crs_epsg == utm_epsg(one.lon, one.lat) for one in locations)
     assert plan_locations(build(count=500, split={"val": 0.01}))[:500] == locations[:500]
 
 

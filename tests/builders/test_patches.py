@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pyproj import Transformer
+from pyproj import Geod, Transformer
 
-from builders.patches import outline, place_patches
+from builders.patches import outline, place_patches, settled
 from noldo.errors import InputError
-from noldo.grids import Grid
+from noldo.grids import Grid, utm_epsg
 
 
 def place(lon, lat, size_px=264):
@@ -51,6 +51,32 @@ def test_patches_keep_the_order_of_the_places_whatever_their_zones():
     assert len(patches) == 4
     np.testing.assert_allclose(patches.lon, lon, atol=1e-3)
     np.testing.assert_allclose(patches.lat, lat, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("lon", "lat"), [(12.0, 48.0), (-114.0, 52.8), (33.0, 0.0), (3.0, 60.0), (180.0, -16.9)]
+)
+def test_settled_patches_lie_in_their_zones_and_are_found_again(lon, lat):
+    """Around the corner of two zones, where snapping moves some centres across the edge."""
+    rng = np.random.default_rng(0)
+    wanted_lon = (lon + rng.uniform(-1, 1, 4000) * 5e-4 + 180) % 360 - 180
+    wanted_lat = lat + rng.uniform(-1, 1, 4000) * 5e-2 * (lat != 0)
+    wanted_lat += rng.uniform(-1, 1, 4000) * 5e-4
+    patches = place_patches(wanted_lon, wanted_lat, size_px=264)
+    assert any(utm_epsg(x, y) != grid.crs_epsg for x, y, grid in rows(patches))
+    calm = settled(patches, size_px=264)
+    strays = sum(utm_epsg(x, y) != grid.crs_epsg for x, y, grid in rows(calm))
+    assert strays <= 0.01 * 4000
+    again = place_patches(calm.lon, calm.lat, size_px=264)
+    assert sum(new != old for new, old in zip(again.grids, calm.grids, strict=True)) == strays
+    moved = [old != new for old, new in zip(patches.grids, calm.grids, strict=True)]
+    assert 0 < sum(moved) < 4000
+    metres = Geod(ellps="WGS84").inv(patches.lon, patches.lat, calm.lon, calm.lat)[2]
+    assert metres.max() < 100
+
+
+def rows(patches):
+    return zip(patches.lon.tolist(), patches.lat.tolist(), patches.grids, strict=True)
 
 
 def test_no_places_give_no_patches():

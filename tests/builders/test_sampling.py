@@ -15,6 +15,7 @@ from builders.sampling import (
     step_from,
 )
 from noldo.errors import ConfigError
+from noldo.grids import utm_epsg
 
 SPACING_M = 264 * 10 * 2**0.5
 
@@ -149,13 +150,13 @@ def test_the_equator_has_both_hemispheres():
 
 
 def test_svalbard_and_norway_have_the_zones_of_mgrs():
-    svalbard = sample(one_city(20.6, 78.2), 200).patches  # zone 34 does not exist up there
-    assert {grid.crs_epsg for grid in svalbard.grids} == {32633, 32635}
-    norway = sample(one_city(3.5, 60.4), 200).patches  # zone 32 begins at 3 E, not at 6 E
-    assert {grid.crs_epsg for grid in norway.grids} == {32631, 32632}
-    for patches, border, west, east in ((svalbard, 21, 32633, 32635), (norway, 3, 32631, 32632)):
-        for grid, lon in zip(patches.grids, patches.lon.tolist(), strict=True):
-            assert grid.crs_epsg == (west if lon < border else east) or abs(lon - border) < 0.01
+    svalbard = sample(one_city(20.6, 78.2), 200).patches
+    assert {grid.crs_epsg for grid in svalbard.grids} == {32633, 32635}  # 34 does not exist up there
+    norway = sample(one_city(6.0, 60.4), 200).patches
+    assert 32632 in {grid.crs_epsg for grid, lon in zip(norway.grids, norway.lon, strict=True) if lon < 6}
+    for patches in (svalbard, norway):
+        for grid, lon, lat in zip(patches.grids, patches.lon.tolist(), patches.lat.tolist(), strict=True):
+            assert grid.crs_epsg == utm_epsg(lon, lat)
 
 
 def test_draws_beyond_the_latitudes_of_sentinel_2_are_refused_and_counted():
