@@ -162,64 +162,35 @@ class EarthEngine:
         return self._transport.restricted
 
     def asset(self, asset: str) -> Mapping[str, Any]:
-        """What the provider says about a stored image: properties, bands, their types and grids.
-
-        Raises
-        ------
-        SourceError
-            As `ImagerySource` says.
-        """
-        description: Mapping[str, Any] = self._caller.call(
-            lambda: self._attempt(lambda: ee.data.getAsset(asset)), kind="metadata"
-        )
-        return description
+        """What the provider says about a stored image: properties, bands, their types and grids."""
+        return self._ask(lambda: ee.data.getAsset(asset), kind="metadata")
 
     def stored_pixels(self, asset: str, *, bands: Sequence[str], grid: Mapping[str, object]) -> bytes:
-        """Pixels of a stored image as NPY, nothing unmasked or cast: what the provider holds.
-
-        Raises
-        ------
-        SourceError
-            As `ImagerySource` says.
-        """
-        request = {"assetId": asset, "fileFormat": "NPY", "bandIds": list(bands), "grid": dict(grid)}
-        data: bytes = self._caller.call(
-            lambda: self._attempt(lambda: ee.data.getPixels(request | {"workloadTag": PIXELS_TAG})),
-            kind="pixels",
-        )
+        """Pixels of a stored image as NPY, nothing unmasked or cast: what the provider holds."""
+        request = {"assetId": asset, "fileFormat": "NPY", "bandIds": [*bands], "grid": {**grid}}
+        tagged = request | {"workloadTag": PIXELS_TAG}
+        data: bytes = self._ask(lambda: ee.data.getPixels(tagged), kind="pixels")
         return data
 
     def stacked_pixels(self, layers: Sequence[Layer], grid: Grid) -> bytes:
-        """The answer to a pixel request of a build, as NPY and before anything is made of it.
-
-        Raises
-        ------
-        SourceError
-            As `ImagerySource` says.
-        """
-        request = self._pixel_request(layers, grid)
-        data: bytes = self._caller.call(
-            lambda: self._attempt(lambda: ee.data.computePixels(request)),
-            kind="pixels",
-            bytes_counted=request_bytes(layers, grid),
-        )
+        """The answer to a pixel request of a build, as NPY and before anything is made of it."""
+        request = _pixel_request(layers, grid)
+        data: bytes = self._ask(lambda: ee.data.computePixels(request), kind="pixels")
         return data
 
     def profiled(self, work: Callable[[], Answer]) -> tuple[Answer, str]:
-        """Do some work in this thread, with the provider's own profile of its computations.
-
-        Returns
-        -------
-        The result, and a table whose first column is EECU-seconds; empty if the provider made none.
-        """
+        """Do some work in this thread, and get the provider's profile of it: a table that begins with
+        EECU-seconds, or nothing if it makes none."""
         profiles: list[str] = []
         with ee.data.profiling(profiles.append):
             result = work()
         if not profiles:
             return result, ""
         table = ee.apifunction.ApiFunction.lookup("Profile.getProfiles").call(ids=profiles)
-        text = self._caller.call(lambda: self._attempt(lambda: ee.data.computeValue(table)), kind="metadata")
-        return result, str(text)
+        return result, str(self._ask(lambda: ee.data.computeValue(table), kind="metadata"))
+
+    def _ask(self, send: Callable[[], Answer], *, kind: Kind) -> Answer:
+        return self._caller.call(lambda: self._attempt(send), kind=kind)
 
     def _search(self, locations: Sequence[Location]) -> list[Scene]:
         graph = search_graph(locations, config=self._config)
@@ -252,7 +223,7 @@ class EarthEngine:
         return metadata.with_zones(scenes, zones)
 
     def _fetch(self, layers: tuple[Layer, ...], grid: Grid, kind: Kind) -> npt.NDArray[np.void]:
-        request = self._pixel_request(layers, grid)
+        request = _pixel_request(layers, grid)
         names = [band.name for layer in layers for band in layer.bands]
 
         def attempt() -> npt.NDArray[np.void]:
@@ -260,14 +231,6 @@ class EarthEngine:
             return parse_npy(data, names=names, side_px=grid.size_px)
 
         return self._caller.call(attempt, kind=kind, bytes_counted=request_bytes(layers, grid))
-
-    def _pixel_request(self, layers: Sequence[Layer], grid: Grid) -> dict[str, Any]:
-        return {
-            "expression": stack_graph(merged(layers), grid),
-            "fileFormat": "NPY",
-            "grid": pixel_grid(grid),
-            "workloadTag": PIXELS_TAG,
-        }
 
     def _attempt(self, send: Callable[[], Answer]) -> Answer:
         """One call of the client; whatever it raises becomes an `AttemptFailedError`.
@@ -294,6 +257,15 @@ class EarthEngine:
             raise AttemptFailedError(else_) from error
         message, reason = describe_error_body(exchange.error_body)
         raise AttemptFailedError(Failure(exchange.status, message, reason=reason, error=error)) from error
+
+
+def _pixel_request(layers: Sequence[Layer], grid: Grid) -> dict[str, Any]:
+    return {
+        "expression": stack_graph(merged(layers), grid),
+        "fileFormat": "NPY",
+        "grid": pixel_grid(grid),
+        "workloadTag": PIXELS_TAG,
+    }
 
 
 def _login_failure(error: GoogleAuthError) -> Failure:
@@ -356,7 +328,10 @@ def search_graph(locations: Sequence[Location], *, config: BuildConfig) -> Node:
         columns = {metadata.ID: place.get(metadata.ID)}
         for number, season in enumerate(config.seasons):
             for product, scenes in _season_scenes(place.geometry(), season, config=config).items():
-                columns |= _columns(scenes, place.geometry(), season=number, product=product)
+                columns[metadata.rows_key(number, product)] = _rows(scenes, product)
+                if metadata.has_own_covering(product, config=config):
+                    key = metadata.covering_key(number, product)
+                    columns[key] = _names(scenes.filter(_containing(place.geometry())))
         return ee.Feature(None, columns)
 
     return ee.FeatureCollection(places).map(describe)
@@ -382,7 +357,7 @@ def _season_scenes(patch: Node, season: Season, *, config: BuildConfig) -> dict[
     clear = ee.Filter.lte("CLOUDY_PIXEL_PERCENTAGE", config.clouds.max_scene_percent)
     leading = _by_distance(_touching(lead, patch, window).filter(clear), window)
     scenes = {lead: leading.sort("CLOUDY_PIXEL_PERCENTAGE").limit(metadata.MAX_S2_SCENES)}
-    names = scenes[lead].aggregate_array("system:index")
+    names = _names(scenes[lead])
     for product in others:
         if product == S1_GRD:
             wide = metadata.widened(window, days=config.pairing.max_s1_days)
@@ -416,8 +391,8 @@ def _s1_filter(config: BuildConfig) -> Node:
     return ee.Filter.And(ee.Filter.eq("instrumentMode", "IW"), *polarisations)
 
 
-def _columns(scenes: Node, patch: Node, *, season: int, product: str) -> dict[str, Node]:
-    """What one season and product add to the answer of a location."""
+def _rows(scenes: Node, product: str) -> Node:
+    """What is told of each scene, as a list of features without geometry."""
     limit = metadata.MAX_S1_SCENES if product == S1_GRD else metadata.MAX_S2_SCENES
     keys = {metadata.INDEX: "system:index", metadata.TIME: "system:time_start"}
     keys |= metadata.PROPERTIES[product]
@@ -426,11 +401,15 @@ def _columns(scenes: Node, patch: Node, *, season: int, product: str) -> dict[st
         # A feature may have null properties, which lists and reducers would drop or refuse.
         return ee.Feature(None, {short: image.get(name) for short, name in keys.items()})
 
-    covering = scenes.filter(ee.Filter.contains(leftField=".geo", rightValue=patch))
-    return {
-        metadata.rows_key(season, product): scenes.map(row).toList(limit),
-        metadata.covering_key(season, product): covering.aggregate_array("system:index"),
-    }
+    return scenes.map(row).toList(limit)
+
+
+def _names(scenes: Node) -> Node:
+    return scenes.aggregate_array("system:index")
+
+
+def _containing(patch: Node) -> Node:
+    return ee.Filter.contains(leftField=".geo", rightValue=patch)
 
 
 def crs_graph(asset: str) -> Node:

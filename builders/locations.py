@@ -93,7 +93,7 @@ def _drawn(config: BuildConfig, is_land: LandTest) -> list[Location]:
     counts = sample.counts
     logger.info(
         "%d draws around %d cities: %d locations; refused %d at sea, %d nearer than %.0f m to another, "
-        "%d outside Sentinel-2's latitudes",
+        "%d outside Sentinel-2's latitudes, %d on the edge of a zone",
         counts.draws,
         len(cities),
         counts.accepted,
@@ -101,6 +101,7 @@ def _drawn(config: BuildConfig, is_land: LandTest) -> list[Location]:
         counts.too_near,
         config.min_spacing_m,
         counts.outside,
+        counts.on_edge,
     )
     places = [cities[rank].name for rank in sample.city.tolist()]
     return _locations(config, sample.patches, ids=range(len(places)), places=places)

@@ -1,8 +1,9 @@
 """What is asked about scenes, and how the answer becomes `Scene` records. Pure: no client, no network.
 
 One request asks for all scenes of about fifty patches: for each season and product the answer has a list of
-rows, and a list of the names of the scenes whose footprint contains the whole patch. A property that the
-provider does not have arrives as null or not at all; neither is ever a reason to fail.
+rows, and for the leading product and Sentinel-1 a list of the names of the scenes whose footprint contains the
+whole patch. Twins are the same acquisition and are taken to cover what the leading scene covers. A property that
+the provider does not have arrives as null or not at all; neither is ever a reason to fail.
 """
 
 import datetime as dt
@@ -97,6 +98,11 @@ def searched_products(config: BuildConfig) -> tuple[str, ...]:
     return (lead, *twins, *((S1_GRD,) if config.products.s1_grd else ()), DYNAMIC_WORLD)
 
 
+def has_own_covering(product: str, *, config: BuildConfig) -> bool:
+    """Whether the answer says of this product which scenes contain the patch; twins follow the leading one."""
+    return product in {leading_product(config), S1_GRD}
+
+
 def rows_key(season: int, product: str) -> str:
     """Property of a location in the answer: its scenes of a season and product."""
     return f"s{season}_{product}"
@@ -172,7 +178,9 @@ def read_answer(answer: object, locations: Sequence[Location], *, config: BuildC
     for location, properties in zip(locations, by_position, strict=True):
         for season in range(len(config.seasons)):
             for product in searched_products(config):
-                found = _read_list(properties, location, season=season, product=product, missing=missing)
+                found = _read_list(
+                    properties, location, season=season, product=product, missing=missing, config=config
+                )
                 limit = MAX_S1_SCENES if product == S1_GRD else MAX_S2_SCENES
                 full_lists += len(found) >= limit
                 scenes += found
@@ -197,11 +205,13 @@ def _read_list(
     season: int,
     product: str,
     missing: Counter[str],
+    config: BuildConfig,
 ) -> list[Scene]:
     key = rows_key(season, product)
+    told_by = product if has_own_covering(product, config=config) else leading_product(config)
     try:
         rows = [row["properties"] for row in properties[key]]
-        covering = frozenset(properties[covering_key(season, product)])
+        covering = frozenset(properties[covering_key(season, told_by)])
         scenes = [_scene(row, location, season=season, product=product, covering=covering) for row in rows]
     except (TypeError, KeyError, ValueError) as error:
         raise GarbledAnswerError(

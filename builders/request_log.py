@@ -89,7 +89,7 @@ def summarise(folder: Path) -> dict[str, int | float]:
         0,
     )
     total["seconds"] = 0.0
-    for record in _records(folder):
+    for record in read_records(folder):
         kind = record.kind if record.kind == "start_up" or record.attempt == 1 else "retried"
         total[kind] += 1
         total["failed"] += record.outcome != OK
@@ -100,7 +100,8 @@ def summarise(folder: Path) -> dict[str, int | float]:
     return total
 
 
-def _records(folder: Path) -> Iterator[RequestRecord]:
+def read_records(folder: Path) -> Iterator[RequestRecord]:
+    """All attempts that are logged in a folder, file by file; torn lines are counted and skipped."""
     skipped = 0
     for path in sorted(folder.glob("*.jsonl")):
         for line in path.read_bytes().splitlines():

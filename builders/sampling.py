@@ -48,6 +48,8 @@ class DrawCounts:
     draws: int = 0
     outside: int = 0
     """Beyond Sentinel-2's latitudes."""
+    on_edge: int = 0
+    """Snapped across the edge of a UTM zone: no other step could find the same patch from its centre."""
     at_sea: int = 0
     too_near: int = 0
     """Nearer to an earlier location than the least spacing."""
@@ -55,13 +57,14 @@ class DrawCounts:
     @property
     def accepted(self) -> int:
         """Draws that became locations."""
-        return self.draws - self.outside - self.at_sea - self.too_near
+        return self.draws - self.outside - self.on_edge - self.at_sea - self.too_near
 
     def __add__(self, other: "DrawCounts") -> "DrawCounts":
         """Counts of both."""
         return DrawCounts(
             self.draws + other.draws,
             self.outside + other.outside,
+            self.on_edge + other.on_edge,
             self.at_sea + other.at_sea,
             self.too_near + other.too_near,
         )
@@ -167,23 +170,26 @@ def _draw(cities: Sequence[City], *, rng: np.random.Generator, sigma_m: float, s
 def _judge(drawn: _Drawn, *, is_land: LandTest, spacing: Spacing, wanted: int) -> Sample:
     """Accept one after another until `wanted` are found; later draws are not counted."""
     patches = drawn.patches
+    in_zone = in_own_zone(patches).tolist()
     on_land = touches_land(patches, is_land).tolist()
     points = earth_centred(patches.lon, patches.lat)
     accepted: list[int] = []
-    at_sea = too_near = 0
-    last = BATCH_SIZE - 1
+    on_edge = at_sea = too_near = 0
+    draws = BATCH_SIZE
     for row, (point, cube) in enumerate(zip(points.tolist(), spacing.cubes(points), strict=True)):
-        if not on_land[row]:
+        if not in_zone[row]:
+            on_edge += 1
+        elif not on_land[row]:
             at_sea += 1
         elif spacing.accept(tuple(point), cube) is not None:
             too_near += 1
         else:
             accepted.append(row)
             if len(accepted) == wanted:
-                last = int(drawn.rank[row])
+                draws = int(drawn.rank[row]) + 1
                 break
-    draws = last + 1
-    counts = DrawCounts(draws, draws - len(accepted) - at_sea - too_near, at_sea, too_near)
+    outside = draws - len(accepted) - on_edge - at_sea - too_near
+    counts = DrawCounts(draws, outside, on_edge, at_sea, too_near)
     chosen = Patches(
         tuple(patches.grids[row] for row in accepted), patches.lon[accepted], patches.lat[accepted]
     )
@@ -203,6 +209,6 @@ def _no_room(count: int, total: DrawCounts, last: DrawCounts) -> str:
     return (
         f"locations.count: {count} asked for, but after {total.draws} draws only {total.accepted} fit (of the "
         f"last {last.draws}: {last.too_near} nearer to another than locations.min_spacing_m, {last.at_sea} at "
-        f"sea, {last.outside} outside Sentinel-2's latitudes, {last.accepted} accepted); lower the count or the "
-        "spacing, or raise locations.sigma_km or locations.num_cities"
+        f"sea, {last.outside} outside Sentinel-2's latitudes, {last.on_edge} on the edge of a zone, {last.accepted} accepted); "
+        "lower the count or the spacing, or raise locations.sigma_km or locations.num_cities"
     )

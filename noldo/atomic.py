@@ -1,7 +1,7 @@
 """Files that appear whole or not at all."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -27,14 +27,19 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
             yield file
         partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        _discard(partial)
         raise StoreError(
             f"{path}: can't be written ({error.strerror}); free space or choose a writable folder, "
             "then run the same command again"
         ) from error
     except BaseException:
-        partial.unlink(missing_ok=True)
+        _discard(partial)
         raise
+
+
+def _discard(partial: Path) -> None:
+    with suppress(OSError):  # the first error is the one to tell
+        partial.unlink()
 
 
 def write_if_changed(path: Path, content: bytes) -> bool:

@@ -145,7 +145,7 @@ def write_rows(path: Path, rows: Mapping[str, np.ndarray]) -> None:
         row = known[name]
         shape = row.shape(num_locations=layout.num_locations, num_seasons=len(layout.season_names))
         assert values.shape == shape, f"{name}: {values.shape}, expected {shape}"
-        stored = values.astype(row.dtype, casting="same_kind")
+        stored = values.astype(row.dtype)
         assert np.array_equal(stored, values), f"{name}: values do not fit {row.dtype}"
         write_if_changed(path / name / "/".join(["c", *["0"] * len(shape)]), LABEL_CODEC.encode(stored))
 

@@ -1,7 +1,7 @@
 """From one pixel grid to another: which source pixels a target pixel takes.
 
 Pixels are sampled at their centres. Positions are counted in source pixels from the outer corner, so the
-centre of the first pixel is at 0.5. A position within a millionth of a pixel of an edge or a centre is taken
+centre of the first pixel is at 0.5. A position within a billionth of a pixel of an edge or a centre is taken
 to lie on it, so that floating point never decides between neighbours.
 
 * `nearest` takes the source pixel that contains the centre of the target pixel. A centre exactly on an edge
@@ -28,6 +28,9 @@ from sandbox.refusals import Refusal
 Mode = Literal["nearest", "bilinear"]
 Indices = npt.NDArray[np.intp]
 Positions = npt.NDArray[np.float64]
+
+SAME_PX = 1e-9
+"""Positions this close are equal: a northing of 6,000,000 m is known to 1e-9 m, a tenth of that in pixels."""
 
 MAX_WINDOW_PX = 4096 * 4096
 """Source pixels that one band of one request may touch: there are no overviews here."""
@@ -77,7 +80,7 @@ def positions(grid: PixelGrid, projection: Projection) -> tuple[Positions, Posit
 def _snapped(pixels: Positions) -> Positions:
     """Positions, moved onto the half pixel they can't be told from."""
     halves = np.rint(pixels * 2) / 2
-    return np.where(np.abs(pixels - halves) < 1e-6, halves, pixels)
+    return np.where(np.abs(pixels - halves) < SAME_PX, halves, pixels)
 
 
 @dataclass(frozen=True)

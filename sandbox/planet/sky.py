@@ -97,7 +97,7 @@ def _depth(
 ) -> Floats:
     """Share of sky under cloud, by climate, season and weather, against the field of single clouds."""
     season = np.clip(lat / 30, -1, 1).astype(np.float32) * winter
-    mean = np.float32(0.20) + np.float32(0.66) * climate**2 + np.float32(0.10) * season
+    mean = np.float32(0.24) + np.float32(0.70) * climate**2 + np.float32(0.10) * season
     covered = np.clip((weather - (1 - mean)) / np.float32(0.55) + np.float32(0.5), 0, 1)
     deep: Floats = covered * np.float32(1.08) - np.float32(0.04) - billows
     return deep

@@ -83,6 +83,16 @@ def test_no_property_of_any_kind_makes_a_scene_fail(properties: dict[str, Any]):
     assert [scene.index for scene in answer.scenes] == [INDEX, INDEX]
 
 
+def test_twins_cover_what_their_leading_scene_covers():
+    lists = {"s0_s2_l1c": [row()], "s0_dynamic_world": [row()], "s0_s1_grd": [row()], "s0_s2_l1c_in": [INDEX]}
+    scenes = read_answer(reply(**lists), PLACES, config=CONFIG).scenes
+    assert {scene.product: scene.covers for scene in scenes} == {
+        "s2_l1c": True,
+        "s1_grd": False,
+        "dynamic_world": True,
+    }
+
+
 def test_missing_properties_are_counted_by_name():
     rows = [row(), row(c=None), {"properties": {"i": INDEX, "t": 5}}]
     answer = read_answer(reply(s0_s2_l1c=rows), PLACES, config=CONFIG)

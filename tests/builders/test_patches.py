@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pyproj import Geod, Transformer
+from pyproj import Transformer
 
-from builders.patches import outline, place_patches, settled
+from builders.patches import in_own_zone, outline, place_patches
 from noldo.errors import InputError
-from noldo.grids import Grid, utm_epsg
+from noldo.grids import Grid
 
 
 def place(lon, lat, size_px=264):
@@ -56,27 +56,25 @@ def test_patches_keep_the_order_of_the_places_whatever_their_zones():
 @pytest.mark.parametrize(
     ("lon", "lat"), [(12.0, 48.0), (-114.0, 52.8), (33.0, 0.0), (3.0, 60.0), (180.0, -16.9)]
 )
-def test_settled_patches_lie_in_their_zones_and_are_found_again(lon, lat):
-    """Around the corner of two zones, where snapping moves some centres across the edge."""
+def test_a_centre_in_its_own_zone_gives_the_same_patch_again(lon, lat):
+    """Along the edge of two zones, where snapping moves some centres across."""
     rng = np.random.default_rng(0)
-    wanted_lon = (lon + rng.uniform(-1, 1, 4000) * 5e-4 + 180) % 360 - 180
-    wanted_lat = lat + rng.uniform(-1, 1, 4000) * 5e-2 * (lat != 0)
-    wanted_lat += rng.uniform(-1, 1, 4000) * 5e-4
-    patches = place_patches(wanted_lon, wanted_lat, size_px=264)
-    assert any(utm_epsg(x, y) != grid.crs_epsg for x, y, grid in rows(patches))
-    calm = settled(patches, size_px=264)
-    strays = sum(utm_epsg(x, y) != grid.crs_epsg for x, y, grid in rows(calm))
-    assert strays <= 0.01 * 4000
-    again = place_patches(calm.lon, calm.lat, size_px=264)
-    assert sum(new != old for new, old in zip(again.grids, calm.grids, strict=True)) == strays
-    moved = [old != new for old, new in zip(patches.grids, calm.grids, strict=True)]
-    assert 0 < sum(moved) < 4000
-    metres = Geod(ellps="WGS84").inv(patches.lon, patches.lat, calm.lon, calm.lat)[2]
-    assert metres.max() < 100
+    along = 5e-2 * rng.uniform(-1, 1, 1000)
+    across = 5e-4 * rng.uniform(-1, 1, 1000)
+    wanted_lon = (lon + (along if lat == 0 else across) + 180) % 360 - 180
+    patches = place_patches(wanted_lon, lat + (across if lat == 0 else along), size_px=264)
+    in_zone = in_own_zone(patches)
+    assert 0 < in_zone.sum() < 1000
+    again = place_patches(patches.lon, patches.lat, size_px=264)
+    same = [new == old for new, old in zip(again.grids, patches.grids, strict=True)]
+    assert same == in_zone.tolist()
 
 
-def rows(patches):
-    return zip(patches.lon.tolist(), patches.lat.tolist(), patches.grids, strict=True)
+def test_a_centre_that_was_moved_beyond_84_north_lies_in_no_zone():
+    lat = np.linspace(83.999, 84.0, 100)
+    patches = place_patches(np.full(100, 10.0), lat, size_px=264)
+    assert in_own_zone(patches).tolist() == (patches.lat <= 84).tolist()
+    assert (patches.lat > 84).any()
 
 
 def test_no_places_give_no_patches():

@@ -123,7 +123,9 @@ def test_the_same_seed_gives_the_same_and_another_seed_other_locations():
 def test_every_draw_is_counted():
     counts = around_the_world(BATCH_SIZE + 4000).counts
     assert counts.accepted == BATCH_SIZE + 4000
-    assert counts.draws == counts.accepted + counts.outside + counts.at_sea + counts.too_near
+    assert counts.draws == sum(
+        (counts.accepted, counts.outside, counts.on_edge, counts.at_sea, counts.too_near)
+    )
     assert counts.too_near > 0
 
 
@@ -163,6 +165,15 @@ def test_draws_beyond_the_latitudes_of_sentinel_2_are_refused_and_counted():
     found = sample(one_city(-67.0, -55.9), 100)
     assert found.patches.lat.min() >= SENTINEL_2_LATITUDES[0] - 0.001
     assert found.counts.outside > 20
+
+
+def test_draws_that_snap_across_the_edge_of_a_zone_are_refused_and_counted():
+    found = sample(one_city(12.0, 48.0), 500, sigma_m=300.0, spacing_m=0.0, size_px=6)
+    assert found.counts.on_edge > 0
+    for grid, lon, lat in zip(
+        found.patches.grids, found.patches.lon.tolist(), found.patches.lat.tolist(), strict=True
+    ):
+        assert grid.crs_epsg == utm_epsg(lon, lat)
 
 
 def test_draws_at_sea_are_refused_and_counted():

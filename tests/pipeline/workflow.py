@@ -63,7 +63,7 @@ class Workflow:
     def build(self, tree: dict[str, object], *arguments: str, cores: int = 2, timeout: float = 600) -> str:
         """Build, insist that it worked, and return what was printed."""
         config = self.write_config(tree)
-        done = self.run("--configfile", str(config), *arguments, cores=cores, timeout=timeout)
+        done = self.run(*arguments, "--configfile", str(config), cores=cores, timeout=timeout)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
         return done.stdout + done.stderr
 

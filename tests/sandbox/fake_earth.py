@@ -75,7 +75,7 @@ def outline(epsg: int, x: float, y: float, width: float, height: float) -> Polyg
     """A rectangle of a zone in degrees."""
     change = Transformer.from_crs(epsg, 4326, always_xy=True)
     dense = segmentize(box(x, y - height, x + width, y), 10_000)
-    return transform(dense, lambda a, b: change.transform(a, b), interleaved=False)
+    return transform(dense, change.transform, interleaved=False)
 
 
 def pixel(asset: str, band: str, columns: np.ndarray, rows: np.ndarray) -> np.ndarray:

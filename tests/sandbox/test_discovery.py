@@ -7,7 +7,6 @@ import pytest
 
 from sandbox.discovery import algorithms, discovery_document, signatures
 from sandbox.functions.library import FUNCTIONS
-
 from tests.sandbox.loopback import call, connect, disconnect
 
 

@@ -10,7 +10,7 @@ from shapely import box
 from sandbox.geometries import Geometry, Projection
 from sandbox.images import PixelGrid, Pixels
 from sandbox.refusals import Refusal
-from sandbox.resampling import inside, resample
+from sandbox.resampling import inside, positions, resample
 
 SIZE = (40, 30)
 SOURCE = Projection("EPSG:32632", (20.0, 0.0, 600_000.0, 0.0, -20.0, 5_300_040.0))
@@ -32,7 +32,7 @@ def sample(grid: PixelGrid, mode: str, *, dtype: str = "float64", source: Projec
     return resample(window, projection=source, size=SIZE, dtype=dtype, grid=grid, mode=mode)
 
 
-def at(crs: str, x: float, y: float, metres: float, width: int, height: int) -> PixelGrid:
+def at(crs: str, x: float, y: float, metres: float, width: int, height: int) -> PixelGrid:  # noqa: PLR0917  # reads like a grid
     return PixelGrid(Projection(crs, (metres, 0.0, x, 0.0, -metres, y)), width, height)
 
 
@@ -152,8 +152,6 @@ def test_a_pixel_is_inside_a_geometry_if_its_centre_is():
 def test_off_zone_positions_are_exact_for_every_pixel():
     far = at("EPSG:32633", 160_000, 5_300_000, 10, 264, 264)
     columns, rows = source_positions(far)
-    from sandbox.resampling import positions
-
     found_columns, found_rows = positions(far, SOURCE)
     assert np.abs(found_columns - columns).max() < 1e-5
     assert np.abs(found_rows - rows).max() < 1e-5
