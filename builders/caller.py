@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
 
+REPEATED = "repeated"
+"""Outcome of an exchange that the client itself made again, with renewed credentials."""
+
 
 class AttemptFailedError(Exception):
     """One attempt delivered nothing; says how it failed in terms that `builders.retries` understands."""
@@ -139,20 +142,21 @@ class Caller:
         bytes_counted: int,
     ) -> None:
         """One line an exchange. The last one bears the outcome; those before it were steps on the way."""
-        for position, exchange in enumerate(exchanges, start=1):
-            is_last = position == len(exchanges)
-            failed = is_last and verdict is not None
-            step = OK if exchange.status < 400 else "repeated"
+        if not exchanges:
+            return
+        outcomes = [(OK if one.status < 400 else REPEATED, "") for one in exchanges[:-1]]
+        outcomes.append((OK, "") if failure is None or verdict is None else (verdict.value, failure.message))
+        for exchange, (outcome, message) in zip(exchanges, outcomes, strict=True):
             self._log.append(
                 RequestRecord(
                     kind=kind,
                     attempt=number,
-                    outcome=verdict.value if failed and verdict is not None else step,
+                    outcome=outcome,
                     status=exchange.status,
                     bytes_counted=bytes_counted,
                     bytes_received=exchange.bytes_received,
                     seconds=round(exchange.seconds, 4),
-                    message=failure.message if failed and failure is not None else "",
+                    message=message,
                 )
             )
 

@@ -119,7 +119,7 @@ def choose(location: Location, candidates: Sequence[Scene], config: BuildConfig)
         scenes = [scene for scene in candidates if scene.season == position]
         good, refused = _usable(scenes, season, location=location, config=config)
         ranked.append(good[: config.pairing.max_candidates])
-        considered.append(_counted(len(good), refused))
+        considered.append(_counted(len(good), refused) or _none_listed(config))
     geometry = common_geometry([season[0].s1 for season in ranked if season])
     empty = [
         f"{season.name} ({words})"
@@ -266,11 +266,14 @@ def _geometry_words(radar: Scene, geometry: Geometry) -> str:
 
 
 def _counted(num_usable: int, refused: Counter[str]) -> str:
-    """E.g. `14 scenes: 2 usable, 9 cloud >= 20 %, 3 swath edge`."""
+    """E.g. `14 scenes: 2 usable, 9 cloud >= 20 %, 3 swath edge`; empty if there was none."""
     total = num_usable + refused.total()
-    if not total:
-        return "no scene in the window"
     faults = sorted(refused.items(), key=lambda item: (-item[1], item[0]))
     counts = [f"{num_usable} usable"] * bool(num_usable)
     counts += [f"{number} {fault}" for fault, number in faults]
-    return f"{total} scene{'s' * (total > 1)}: {', '.join(counts)}"
+    return f"{total} scene{'s' * (total > 1)}: {', '.join(counts)}" if total else ""
+
+
+def _none_listed(config: BuildConfig) -> str:
+    # The search leaves out what is too cloudy, so there may well have been scenes.
+    return f"no scene up to {config.clouds.max_scene_percent:g} % cloud in the window"

@@ -93,7 +93,11 @@ def read_locations(path: Path, start: int = 0, stop: int | None = None) -> list[
             raise InputError(f"{path}: rows {start} to {last} wanted, but there are {num_rows}; {_REMEDY}")
         groups = range(start // ROWS_PER_GROUP, -(-last // ROWS_PER_GROUP))
         skipped = groups.start * ROWS_PER_GROUP
-        rows = file.read_row_groups(list(groups)).slice(start - skipped, last - start).to_pylist()
+        rows = (
+            file.read_row_groups(list(groups), use_threads=False)
+            .slice(start - skipped, last - start)
+            .to_pylist()
+        )
     return [_location(row) for row in rows]
 
 
@@ -115,7 +119,8 @@ def _opened(path: Path) -> "Iterator[pq.ParquetFile]":
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        # Without pyarrow's threads: at the end of a short process they may abort it (apache/arrow issue 34314).
+        with pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False) as file:
             if not file.schema_arrow.equals(location_schema()):
                 raise InputError(
                     f"{path}: columns {file.schema_arrow.names}, expected {location_schema().names}; {_REMEDY}"

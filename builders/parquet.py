@@ -51,8 +51,9 @@ def read_rows(path: Path, *, schema: "pa.Schema", remedy: str) -> list[dict[str,
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            table = file.read()
+        # Without pyarrow's threads: at the end of a short process they may abort it (apache/arrow issue 34314).
+        with pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False) as file:
+            table = file.read(use_threads=False)
     except FileNotFoundError:
         raise InputError(f"{path}: no such table; {remedy}") from None
     except (OSError, pa.ArrowException) as error:

@@ -103,7 +103,8 @@ def read_report_data(layout: Layout) -> ReportData:
 
     manifest = read_manifest(layout.manifest)
     try:
-        table = pq.read_table(layout.index, columns=list(COLUMNS))
+        with pq.ParquetFile(layout.index, pre_buffer=False) as file:  # see noldo.index about threads
+            table = file.read(columns=list(COLUMNS), use_threads=False)
     except OSError as error:
         raise StoreError(
             f"{layout.index}: can't be read ({error}); run the build again, which writes it"
@@ -151,7 +152,8 @@ def _matrix(stored: "pa.Table", column: str, num_seasons: int) -> np.ndarray:
 def _every(table: "pa.Table", column: str) -> np.ndarray:
     """All values that a season column has, in one row."""
     numbers = _numbers(table, column)
-    return numbers[np.isfinite(numbers)]
+    finite: np.ndarray = numbers[np.isfinite(numbers)]
+    return finite
 
 
 def _numbers(table: "pa.Table", column: str) -> np.ndarray:

@@ -14,6 +14,15 @@ WIDTH, HEIGHT = 340, 170
 _LEFT, _RIGHT, _TOP, _BOTTOM = 10, 10, 20, 26
 
 
+def percent(share: float, *, digits: int = 1) -> str:
+    """A share (0..1) as people read it.
+
+    >>> percent(0.1234), percent(1.0, digits=0)
+    ('12.3 %', '100 %')
+    """
+    return f"{100 * share:.{digits}f} %"
+
+
 @dataclass(frozen=True)
 class Axis:
     """The horizontal axis of a histogram."""
@@ -136,7 +145,7 @@ def share_bars(
             f'<td class="number">{share:.2f}</td><td class="number muted">{published:.2f}</td></tr>'
         )
     return (
-        '<table class="shares"><thead><tr><th>class</th><th></th><th class="number">this build, %</th>'
+        '<table class="shares"><thead><tr><th>class</th><th></th><th class="number">build, %</th>'
         f'<th class="number">paper, %</th></tr></thead><tbody>{"".join(rows)}</tbody></table>'
     )
 
@@ -144,7 +153,7 @@ def share_bars(
 def stacked_bar(name: str, parts: Sequence[tuple[str, str, float]], *, note: str) -> str:
     """One horizontal bar of shares (0..1) that add up to one: (part, colour, share)."""
     pieces = "".join(
-        f'<span style="flex:{share:.6f};background:{colour}" title="{html.escape(part)}: {share:.2%}"></span>'
+        f'<span {_paint(colour)}flex:{share:.6f}" title="{html.escape(part)}: {percent(share, digits=2)}"></span>'
         for part, colour, share in parts
         if share > 0
     )
@@ -152,6 +161,11 @@ def stacked_bar(name: str, parts: Sequence[tuple[str, str, float]], *, note: str
         f'<div class="stack-row"><span class="stack-name">{html.escape(name)}</span>'
         f'<div class="stack">{pieces}</div><span class="stack-note">{html.escape(note)}</span></div>'
     )
+
+
+def _paint(colour: str) -> str:
+    """Beginning of a style attribute; no colour is the pattern that stands for 'unlabelled'."""
+    return f'style="background:{colour};' if colour else 'class="hatch" style="'
 
 
 def comparison_bar(name: str, value: float, *, longest: float, style: str, text: str) -> str:

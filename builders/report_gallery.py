@@ -109,13 +109,23 @@ def _picture_rows(reader: StoreReader, row: int) -> tuple[tuple[Picture, ...], .
         if name in specs and set(S2_RGB_BANDS) <= set(specs[name].bands):
             order = [specs[name].bands.index(band) for band in S2_RGB_BANDS]
             pixels = reader.pixels(specs[name], row=row, seasons=seasons)[:, order]
-            rows.append((f"Sentinel-2 {name[3:6].upper()}", [_jpeg(true_colour(image)) for image in pixels]))
+            rows.append(
+                (
+                    f"Sentinel-2 {name[3:6].upper()} in true colour",
+                    [_jpeg(true_colour(image)) for image in pixels],
+                )
+            )
             break
     if "s1_grd_10m" in specs and len(specs["s1_grd_10m"].bands) == 2:
         pixels = reader.pixels(specs["s1_grd_10m"], row=row, seasons=seasons)
-        rows.append(("Sentinel-1 VV, VH, ratio", [_jpeg(false_colour(image)) for image in pixels]))
+        rows.append(
+            (
+                "Sentinel-1 (VV, VH and their ratio as red, green, blue)",
+                [_jpeg(false_colour(image)) for image in pixels],
+            )
+        )
     labels = reader.pixels(specs["dynamic_world_10m"], row=row, seasons=seasons)
-    rows.append(("Dynamic World", [_label_png(image) for image in labels]))
+    rows.append(("Dynamic World labels", [_label_png(image) for image in labels]))
     return tuple(
         tuple(Picture(title, season, uri) for season, uri in zip(names, uris, strict=True))
         for title, uris in rows

@@ -3,9 +3,8 @@
 import html
 from pathlib import Path
 
-import numpy as np
-
 from builders.report_data import ReportData, total_bytes
+from builders.report_figures import percent
 from builders.report_gallery import Exhibit
 from builders.report_map import LandMask
 from builders.report_sections import (
@@ -97,14 +96,18 @@ def _key_figures(data: ReportData) -> str:
     pixels = len(data.kept) * len(manifest.seasons) * manifest.patch_size_px**2
     labelled = int(data.class_counts.sum()) / pixels if pixels else 0.0
     bands = sum(max(len(array.bands), 1) for array in manifest.arrays)
-    first = float(np.mean(data.rank == 0)) if data.rank.size else 0.0
     figures = (
-        (f"{len(data.kept):,}", f"locations kept of {len(data.ids):,} tried ({len(data.kept) / tried:.0%})"),
-        (f"{len(data.kept) * len(manifest.seasons):,}", f"seasons of {manifest.patch_size_px} px patches"),
+        (
+            f"{len(data.kept):,}",
+            f"locations kept of {len(data.ids):,} tried ({percent(len(data.kept) / tried, digits=0)})",
+        ),
+        (
+            f"{len(data.kept) * len(manifest.seasons):,}",
+            f"patches of {manifest.patch_size_px} px, one a season",
+        ),
         (f"{bands}", f"bands and label maps in {len(manifest.arrays)} arrays"),
         (size_words(total_bytes(data)), "on disk"),
-        (f"{labelled:.1%}", "of the kept pixels carry a label"),
-        (f"{first:.0%}", "of the seasons hold the scene of first choice"),
+        (percent(labelled), "of the kept pixels carry a label"),
         (f"{planned_requests(data.run.requests) / tried:.2f}", "requests a location tried"),
     )
     cells = "".join(

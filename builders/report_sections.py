@@ -5,7 +5,7 @@ import html
 import numpy as np
 
 from builders.report_data import Cause, ReportData, config_value
-from builders.report_figures import Axis, Mark, bar_chart, share_bars, stacked_bar
+from builders.report_figures import Axis, Mark, bar_chart, percent, share_bars, stacked_bar
 from builders.report_gallery import Exhibit, gallery_html
 from builders.report_map import LandMask, find_regions, grouped, region_map, world_map
 from noldo.legend import DYNAMIC_WORLD, PAPER_NOL_SHARES_PERCENT
@@ -71,6 +71,7 @@ def gallery_section(data: ReportData, exhibits: list[Exhibit]) -> str:
         )
     lead = (
         f"{len(exhibits)} of {len(data.kept):,} kept locations, chosen to differ as much as possible in their classes. "
+        f"From top to bottom: {', '.join(row[0].title for row in exhibits[0].rows)}. "
         "Select a picture to enlarge its season; arrow keys go to the others."
     )
     unlabelled = '<li><i class="swatch hatch"></i>unlabelled</li>'
@@ -121,7 +122,7 @@ def _season_stacks(data: ReportData) -> str:
             )
         ]
         parts.append(("unlabelled", "", 1 - labelled))
-        rows.append(stacked_bar(season.name, parts, note=f"{labelled:.1%} labelled"))
+        rows.append(stacked_bar(season.name, parts, note=f"{percent(labelled)} labelled"))
     return "".join(rows)
 
 
@@ -141,13 +142,18 @@ def times_section(data: ReportData) -> str:
         chart = bar_chart(difference, _day_axis(limit), label="Sentinel-1 minus Sentinel-2, days")
         text = f"{_spread(np.abs(difference), 'days apart')}; the limit is {limit:g}"
         panels.append(_panel("Sentinel-1 minus Sentinel-2, days", chart, text))
-    lead = "How far the stored scenes lie from the dates asked for, and the two satellites from each other."
+    first = percent(float(np.mean(data.rank == 0)), digits=0)
+    lead = (
+        "How far the stored scenes lie from the dates asked for, and the two satellites from each other. "
+        f"{first} of the seasons hold the scene of first choice; the others hold the next one whose pixels were good."
+    )
     return section("times", "When", lead, f'<div class="panels">{"".join(panels)}</div>')
 
 
 def _day_axis(limit: float) -> Axis:
     bins = min(max(round(2 * limit / 3) | 1, 15), 45)
-    return Axis(-limit, limit, bins, "", (-limit, -limit / 2, 0.0, limit / 2, limit))
+    ticks = tuple(round(limit * third / 3, 1) for third in range(-3, 4))
+    return Axis(-limit, limit, bins, "", ticks)
 
 
 def _spread(values: np.ndarray, unit: str) -> str:
@@ -180,10 +186,10 @@ def clear_section(data: ReportData) -> str:
             _panel("Cloud of the stored scenes", bar_chart(cloud, axis, label="cloud, percent"), text)
         )
     share_axis = Axis(0.0, 1.0, 20, " %", (0.0, 0.25, 0.5, 0.75, 1.0), scale=100)
-    mark = Mark(least, "least", refused_below=True)
+    mark = Mark(least, "needed", refused_below=True)
     chart = bar_chart(data.label_share, share_axis, label="labelled share of a patch", mark=mark)
     few = int((data.label_share < least).sum())
-    text = f"Of {len(data.label_share):,} seasons read, {few:,} had less than {least:.0%}"
+    text = f"Of {len(data.label_share):,} seasons read, {few:,} had less than {percent(least, digits=0)}"
     panels.append(_panel("Labelled share of a patch", chart, text))
     panels.append(_coverage_panel(data.coverage, share_axis, wanted=wanted))
     lead = "Clouds as the provider states them for whole scenes; labels and coverage as counted in the pixels of the patch."
@@ -195,7 +201,7 @@ def _coverage_panel(coverage: np.ndarray, axis: Axis, *, wanted: float) -> str:
     text = f"Of {len(coverage):,} seasons read, {len(coverage) - len(partial):,} are covered completely by every image"
     if not len(partial):
         return f'<div class="panel"><h3>Coverage of a patch</h3><p>{text}.</p></div>'
-    mark = Mark(wanted, "least", refused_below=True)
+    mark = Mark(wanted, "needed", refused_below=True)
     chart = bar_chart(partial, axis, label="observed share, where not complete", mark=mark)
     return _panel("Coverage of a patch, where not complete", chart, text)
 
@@ -205,7 +211,7 @@ def refused_section(data: ReportData) -> str:
     tried = max(len(data.ids), 1)
     rows = "".join(
         f'<tr><th scope="row"><i class="swatch {STYLES[status]}"></i>{STATUS_WORDS[status][0]}</th>'
-        f'<td class="number">{number:,}</td><td class="number">{number / tried:.1%}</td>'
+        f'<td class="number">{number:,}</td><td class="number">{percent(number / tried)}</td>'
         f"<td>{STATUS_WORDS[status][1]}</td></tr>"
         for status in Status
         for number in [int((data.status == status).sum())]

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 
 from builders.report_data import ReportData, total_bytes
-from builders.report_figures import comparison_bar
+from builders.report_figures import comparison_bar, percent
 from builders.report_sections import section
 from builders.request_size import LIMIT_BYTES
 from noldo.manifest import BandStatistics, RequestCounts
@@ -67,7 +67,7 @@ def _seconds(seconds: Mapping[str, float]) -> str:
         comparison_bar(step, value, longest=longest, style="ours", text=_duration(value))
         for step, value in seconds.items()
     )
-    return f'<div class="panel"><h3>Time a step</h3>{bars}</div>'
+    return f'<div class="panel"><h3>Time during which a step was running</h3>{bars}</div>'
 
 
 def _duration(seconds: float) -> str:
@@ -93,7 +93,7 @@ def arrays_section(data: ReportData) -> str:
         for array in data.manifest.arrays
     )
     table = (
-        '<div class="panel scroll"><table><thead><tr><th>array</th><th>shape</th><th>dtype</th><th>bands</th>'
+        '<div class="panel scroll"><table class="wide"><thead><tr><th>array</th><th>shape</th><th>dtype</th><th>bands</th>'
         '<th>unit</th><th class="number">no data</th><th class="number">on disk</th></tr></thead>'
         f"<tbody>{rows}</tbody></table></div>"
     )
@@ -113,8 +113,9 @@ def _statistics_table(data: ReportData) -> str:
     names = ("mean", "std", "min", "1 %", "median", "99 %", "max", "no data")
     head = "".join(f'<th class="number">{name}</th>' for name in names)
     return (
-        f'<div class="panel scroll"><table><thead><tr><th>band</th>{head}</tr></thead>'
-        f"<tbody>{rows}</tbody></table></div>"
+        "<details><summary>Statistics of every band</summary>"
+        f'<div class="scroll"><table class="wide"><thead><tr><th>band</th>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+        "</details>"
     )
 
 
@@ -129,7 +130,7 @@ def _band_row(band: BandStatistics) -> str:
         f"{band.percentiles[50]:,}",
         f"{band.percentiles[99]:,}",
         f"{band.maximum:,}",
-        f"{band.no_data_share:.2%}",
+        percent(band.no_data_share, digits=2),
     )
     cells = "".join(f'<td class="number">{number}</td>' for number in numbers)
     return f'<tr><th scope="row">{band.band}</th>{cells}</tr>'
@@ -140,7 +141,9 @@ def provenance_section(data: ReportData) -> str:
     import yaml
 
     manifest = data.manifest
-    config = yaml.safe_dump(json.loads(json.dumps(manifest.config)), sort_keys=False, allow_unicode=True)
+    config = yaml.safe_dump(
+        json.loads(json.dumps(manifest.config)), sort_keys=False, allow_unicode=True, default_flow_style=None
+    )
     facts = {
         "config digest": manifest.config_digest,
         "store format": f"version {manifest.format_version}, codec {manifest.codec}",

@@ -90,7 +90,10 @@ def run_report(config: BuildConfig, layout: Layout) -> RunReport:
         received_bytes=int(counts["received_bytes"]),
         started=_started(layout, everything),
         finished=_utc(time.time()),
-        seconds={step: round(covered_seconds(spans[step]), 3) for step in sorted(spans)},
+        seconds={
+            step: round(covered_seconds(spans[step]), 3)
+            for step in sorted(spans, key=lambda step: min(spans[step]))
+        },
         num_cores=os.cpu_count() or 0,
         versions=installed_versions(),
     )

@@ -49,7 +49,7 @@ class DrawCounts:
     outside: int = 0
     """Beyond Sentinel-2's latitudes."""
     on_edge: int = 0
-    """Snapped across the edge of a UTM zone: no other step could find the same patch from its centre."""
+    """Snapped across the edge of a UTM zone: from its own centre another patch would follow."""
     at_sea: int = 0
     too_near: int = 0
     """Nearer to an earlier location than the least spacing."""

@@ -26,6 +26,8 @@ def run_sweep(config: BuildConfig, layout: Layout, *, job: int) -> None:
     cut = cut_of(config)
     shards = cut.shards_of_job(job)
     check_shards(config, layout, shards=shards)
+    # Snakemake deletes it too, unless it is killed at that moment; alone, it would promise pixels that are gone.
+    layout.ready(job).unlink(missing_ok=True)
     spool = layout.spool(job)
     if spool.exists():
         freed = sum(path.stat().st_size for path in spool.iterdir() if path.is_file())

@@ -4,7 +4,8 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated
@@ -54,7 +55,8 @@ def verify(path: DataSet, /) -> None:
     """Re-read every chunk against its checksum, and the index against the store; exit 1 if anything is broken."""
     from noldo.verify import verify as check
 
-    found = check(path, progress=_progress("verify"))
+    with _progress("verify") as progress:
+        found = check(path, progress=progress)
     for problem in found.problems:
         print(problem)
     if found.problems:
@@ -68,7 +70,9 @@ def digest(path: DataSet, /) -> None:
     """Print one hash of all arrays and the index."""
     from noldo.digest import digest as compute
 
-    print(compute(path, progress=_progress("digest")))
+    with _progress("digest") as progress:
+        found = compute(path, progress=progress)
+    print(found)
 
 
 @app.command
@@ -100,36 +104,38 @@ def publish(path: DataSet, url: str, /) -> None:
     """Copy a finished data set to s3:// or gs://; again: only what is missing there."""
     from noldo.publish import publish as send
 
-    sent = send(path, url, progress=_progress("publish"))
+    with _progress("publish") as progress:
+        sent = send(path, url, progress=progress)
     print(
         f"{url}: {sent.num_files} files, {sent.num_sent} sent ({sent.sent_bytes / 1e6:.1f} MB), the others were there"
     )
 
 
-def _progress(what: str) -> Callable[[int, int], None] | None:
+@contextmanager
+def _progress(what: str) -> Iterator[Callable[[int, int], None] | None]:
     """A bar on a terminal; nothing in a pipe, where the result is the output."""
     if not sys.stderr.isatty():
-        return None
+        yield None
+        return
     from rich.console import Console
     from rich.progress import Progress
 
-    bar = Progress(console=Console(stderr=True), transient=True)
-    task = bar.add_task(what, total=None)
-    bar.start()
-
-    def show(done: int, total: int) -> None:
-        bar.update(task, completed=done, total=total)
-        if done == total:
-            bar.stop()
-
-    return show
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def main() -> None:
-    """Run a command; what users got wrong is one line, with exit code 2 for the command line and 1 for the rest."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command: of this process, if no arguments are given.
+
+    What users got wrong is one line on stderr, with exit code 2 for the command line and 1 for the rest.
+    """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr)
     try:
-        app(exit_on_error=False, print_error=False)
+        try:
+            app(sys.argv[1:] if arguments is None else arguments, exit_on_error=False, print_error=False)
+        finally:
+            sys.stdout.flush()
     except CycloptsError as error:
         print(f"noldo: {' '.join(str(error).split())} See `noldo --help`.", file=sys.stderr)
         sys.exit(2)

@@ -115,7 +115,10 @@ def read_index(path: Path) -> "pa.Table":
     pa = _pyarrow()
     try:
         # Not memory-mapped and not kept open: the file may be replaced meanwhile.
-        table = pa.parquet.read_table(pa.BufferReader(path.read_bytes()))
+        source = pa.BufferReader(path.read_bytes())
+        # Without pyarrow's threads: at the end of a short process they may abort it (apache/arrow issue 34314).
+        with pa.parquet.ParquetFile(source, pre_buffer=False) as file:
+            table = file.read(use_threads=False)
     except OSError as error:
         raise StoreError(f"{path}: can't be read ({error.strerror or error}); run the build again") from None
     except pa.ArrowInvalid as error:

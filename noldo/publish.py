@@ -75,12 +75,9 @@ class _Target:
         self._store = object_store(url)
         import obstore
 
-        try:
-            with told_in_one_line(self._url):
-                batches = obstore.list(self._store)
-                self._there = {entry["path"]: entry for batch in batches for entry in batch}
-        except FileNotFoundError:
-            raise StoreError(f"{self._url}: no such bucket; create it first") from None
+        with told_in_one_line(self._url):
+            batches = obstore.list(self._store)
+            self._there = {entry["path"]: entry for batch in batches for entry in batch}
 
     def send(self, file: Path, *, name: str) -> int | None:
         """Bytes sent; None if the object was there already."""

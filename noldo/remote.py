@@ -49,10 +49,10 @@ def told_in_one_line(where: str) -> Iterator[None]:
     except FileNotFoundError:
         raise
     except BaseError as error:
-        # obstore's messages go on for pages with the state of its own objects.
-        first = str(error).splitlines()[0].strip()
+        # obstore's messages go on for pages: the service's XML, and the state of its own objects.
+        first = str(error).splitlines()[0].partition(": <?xml")[0].strip()
         raise StoreError(
-            f"{where}: can't be reached ({first}); check the address, the network and the credentials in the "
+            f"{where}: can't be reached ({first}); check bucket, network and the credentials in the "
             "environment (AWS_..., GOOGLE_APPLICATION_CREDENTIALS)"
         ) from None
 

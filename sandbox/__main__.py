@@ -193,6 +193,7 @@ def describe(
 def main() -> int:
     """Run a command; what users can cure is one line on standard error and exit code 1."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("rasterio").setLevel(logging.ERROR)  # our own message says which file and why
     try:
         app()
     except (NoldoError, OSError) as error:

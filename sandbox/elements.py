@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 from sandbox.geometries import Geometry
 from sandbox.images import Element, Image
+from sandbox.lazy import lazy
 
 Elements = Sequence[Element]
 Algorithm = Callable[..., Any]
@@ -36,7 +36,7 @@ class Collection:
     refine: Callable[[Filter], "Collection"] | None = None
     """Narrows the search of a stored collection, instead of reading it all."""
 
-    @cached_property
+    @lazy
     def elements(self) -> Elements:
         """All elements, in order."""
         return self.make()

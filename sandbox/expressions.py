@@ -113,12 +113,11 @@ class Evaluation:
         return call
 
     def _invoke(self, invocation: Node, frame: Frame) -> Any:
-        arguments = {
-            name: partial(self._value, node, frame) for name, node in invocation.get("arguments", {}).items()
-        }
+        nodes = invocation.get("arguments", {})
+        evaluate = partial(self._value, frame=frame)
         if "functionReference" in invocation:
             function = self._shared(invocation["functionReference"], frame)
-            return function(*(evaluate() for evaluate in arguments.values()))
+            return function(*map(evaluate, nodes.values()))
         name = invocation.get("functionName")
         known = self._functions.get(str(name))
         if known is None:
@@ -127,7 +126,7 @@ class Evaluation:
                 "Engine, and this is not among them.",
                 named=True,
             )
-        return known.call(arguments, self._assets)
+        return known.call(nodes, evaluate, self._assets)
 
     def _free_names(self, key: str) -> frozenset[str]:
         """Arguments that a shared node depends on, without those that it binds itself."""

@@ -7,7 +7,7 @@ of a patch the difference to a geodesic is far below a pixel.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from pyproj.exceptions import CRSError
 from shapely.geometry import mapping, shape
 from shapely.geometry.base import BaseGeometry
 
+from sandbox.lazy import lazy
 from sandbox.refusals import Refusal
 
 Affine = tuple[float, float, float, float, float, float]
@@ -106,7 +107,7 @@ class Geometry:
     crs: str = LON_LAT
     geodesic: bool = True
 
-    @cached_property
+    @lazy
     def lon_lat(self) -> BaseGeometry:
         """The shape in degrees, prepared for many comparisons."""
         return self._prepared(LON_LAT)
@@ -129,7 +130,7 @@ class Geometry:
         moved = shapely.transform(dense, move)
         return Geometry(moved, crs, geodesic=self.geodesic)
 
-    @cached_property
+    @lazy
     def bounds(self) -> Bounds:
         """Box in degrees; the whole world for a shape without points."""
         box = self.lon_lat.bounds

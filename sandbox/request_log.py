@@ -47,6 +47,8 @@ class RequestLog:
 
     def __init__(self, path: Path | None = None) -> None:
         self._lock = threading.Lock()
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
         self._file = None if path is None else path.open("a", encoding="utf-8", buffering=1)
         self._in_flight = 0
         self.clear()

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-from sandbox.geometries import Geometry, Projection, transformer
+from sandbox.geometries import LON_LAT, Geometry, Projection, transformer
 from sandbox.images import PixelGrid, Pixels, Reader, masked
 from sandbox.refusals import Refusal
 
@@ -218,4 +218,8 @@ def inside(geometry: Geometry, grid: PixelGrid) -> npt.NDArray[np.bool_]:
     else:
         x, y = centres_in(grid, geometry.crs)
     shapely.prepare(geometry.shape)
-    return np.asarray(shapely.intersects_xy(geometry.shape, x, y), bool)
+    within = np.asarray(shapely.intersects_xy(geometry.shape, x, y), bool)
+    if geometry.crs == LON_LAT:
+        for box in geometry.boxes[1:]:  # the shape may be written beyond 180 degrees
+            within |= shapely.intersects_xy(geometry.shape, x + (geometry.bounds[0] - box[0]), y)
+    return within

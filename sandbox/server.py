@@ -38,6 +38,9 @@ LOOPBACK = "127.0.0.1"
 MAX_BODY_BYTES = 10 * 1024 * 1024
 """Largest request body (believed, not documented)."""
 
+DISCARDED_BYTES = 1 << 28
+"""So much of a larger body is read before it is refused."""
+
 NESTING = 10_000
 """Python frames: a chain of 100 functions needs a few hundred, the default limit is 1,000."""
 
@@ -164,6 +167,7 @@ class SandboxHandler(BaseHTTPRequestHandler):
         length = int(self.headers.get("Content-Length") or 0)
         if length > MAX_BODY_BYTES:
             self.close_connection = True
+            self._discard(min(length, DISCARDED_BYTES))
             self._send(
                 error_answer(Refusal(f"Request payload size exceeds the limit: {MAX_BODY_BYTES} bytes."))
             )
@@ -175,6 +179,11 @@ class SandboxHandler(BaseHTTPRequestHandler):
         if method != self.command:
             query, body = body.decode(), b""
         return Request(method, unquote(parts.path), dict(parse_qsl(query)), body)
+
+    def _discard(self, length: int) -> None:
+        """Read what is not wanted: a client that still sends does not see the answer."""
+        while length > 0 and (piece := self.rfile.read(min(length, 1 << 16))):
+            length -= len(piece)
 
     def _control(self, request: Request) -> Answer:
         server = self.server

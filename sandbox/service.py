@@ -35,7 +35,6 @@ SANDBOX_BUGS = (
     AssertionError,
     AttributeError,
     LookupError,
-    NoldoError,
     OSError,
     RuntimeError,
     TypeError,
@@ -126,49 +125,21 @@ class EarthEngineService:
         self._shelves = {"maps": Shelf(), "thumbnails": Shelf()}
         # Pixels are computed by a few threads at a time: more would only hold more memory.
         self._evaluations = threading.BoundedSemaphore((os.cpu_count() or 1) + 2)
-        project, name = r"projects/(?P<project>[^/]+)", r"projects/[^/]+/assets/(?P<asset>.+)"
-        self._routes: list[tuple[str, re.Pattern[str], str, Callable[..., Answer], dict[str, bool]]] = [
-            (method, re.compile(pattern), label, answer, kind)
-            for method, pattern, label, answer, kind in (
-                ("GET", r"\$discovery/rest", "discovery", self._discovery, {"start_up": True}),
-                ("GET", rf"v1/{project}/algorithms", "algorithms", self._list_algorithms, {"start_up": True}),
-                ("POST", rf"v1/{project}/value:compute", "value:compute", self._compute_value, {}),
-                (
-                    "POST",
-                    rf"v1/{project}/image:computePixels",
-                    "image:computePixels",
-                    self._compute_pixels,
-                    {"pixels": True},
-                ),
-                ("POST", rf"v1/{name}:getPixels", "assets:getPixels", self._get_pixels, {"pixels": True}),
-                ("GET", rf"v1/{name}:listAssets", "assets:listAssets", self._list_assets, {}),
-                ("GET", rf"v1/{name}", "assets:get", self._get_asset, {}),
-                ("POST", rf"v1/{project}/(?P<kind>maps|thumbnails)", "create", self._create, {}),
-                (
-                    "GET",
-                    rf"v1/{project}/thumbnails/(?P<key>\w+):getPixels",
-                    "thumbnails:getPixels",
-                    self._download,
-                    {"pixels": True},
-                ),
-                (
-                    "GET",
-                    rf"v1/{project}/maps/(?P<key>\w+)/tiles/(?P<zoom>\d+)/(?P<x>\d+)/(?P<y>\d+)",
-                    "maps:tile",
-                    self._tile,
-                    {},
-                ),
-            )
-        ]
 
     def endpoint(self, request: Request) -> Endpoint:
         """What a request is for; an unknown path is an endpoint that answers 404."""
-        path = request.path.lstrip("/")
-        for method, pattern, name, answer, kind in self._routes:
-            if method == request.method and (match := pattern.fullmatch(path)):
+        for route in ROUTES:
+            if route.method == request.method and (
+                match := route.pattern.fullmatch(request.path.lstrip("/"))
+            ):
                 parts = match.groupdict()
-                label = f"{parts['kind']}:create" if name == "create" else name
-                return Endpoint(label, answer, parts, **kind)
+                return Endpoint(
+                    name=route.name.format(**parts),
+                    answer=partial(route.answer, self),
+                    parts=parts,
+                    start_up=route.start_up,
+                    pixels=route.pixels,
+                )
         return Endpoint("unknown", self._unknown, {})
 
     def answer(self, endpoint: Endpoint, request: Request) -> Answer:
@@ -177,6 +148,9 @@ class EarthEngineService:
             return endpoint.answer(request, **endpoint.parts)
         except Refusal as refusal:
             return error_answer(refusal)
+        except NoldoError as error:
+            logger.warning("%s %s: %s", request.method, request.path, error)
+            return error_answer(Refusal(str(error)))
         except SANDBOX_BUGS as error:
             logger.exception("%s %s: the sandbox failed", request.method, request.path)
             return error_answer(Refusal(f"The sandbox failed: {type(error).__name__}: {error}"))
@@ -266,6 +240,58 @@ class EarthEngineService:
         body = self._shelves["maps"].get(key)
         with self._evaluations:
             return Answer(map_tiles.tile(self._image(body), body, grid), content_type="image/png")
+
+
+@dataclass(frozen=True)
+class Route:
+    """Which requests an endpoint answers."""
+
+    method: str
+    pattern: re.Pattern[str]
+    name: str
+    """May contain named parts of the pattern."""
+    answer: Callable[..., Answer]
+    start_up: bool = False
+    pixels: bool = False
+
+
+_PROJECT = r"v1/projects/(?P<project>[^/]+)"
+_ASSET = r"v1/projects/[^/]+/assets/(?P<asset>.+)"
+_KEY = r"(?P<key>\w+)"
+_TILE = r"(?P<zoom>\d+)/(?P<x>\d+)/(?P<y>\d+)"
+
+
+def _routes() -> tuple[Route, ...]:
+    service = EarthEngineService
+    post = partial(Route, "POST")
+    get = partial(Route, "GET")
+    path = re.compile
+    return (
+        get(path(r"\$discovery/rest"), "discovery", service._discovery, start_up=True),
+        get(path(_PROJECT + "/algorithms"), "algorithms", service._list_algorithms, start_up=True),
+        post(path(_PROJECT + "/value:compute"), "value:compute", service._compute_value),
+        post(
+            path(_PROJECT + "/image:computePixels"),
+            "image:computePixels",
+            service._compute_pixels,
+            pixels=True,
+        ),
+        post(path(_ASSET + ":getPixels"), "assets:getPixels", service._get_pixels, pixels=True),
+        get(path(_ASSET + ":listAssets"), "assets:listAssets", service._list_assets),
+        get(path(_ASSET), "assets:get", service._get_asset),
+        post(path(_PROJECT + "/(?P<kind>maps|thumbnails)"), "{kind}:create", service._create),
+        get(
+            path(_PROJECT + f"/thumbnails/{_KEY}:getPixels"),
+            "thumbnails:getPixels",
+            service._download,
+            pixels=True,
+        ),
+        get(path(_PROJECT + f"/maps/{_KEY}/tiles/{_TILE}"), "maps:tile", service._tile),
+    )
+
+
+ROUTES = _routes()
+"""In the order in which they are tried."""
 
 
 def _sent(encoded: Encoded) -> Answer:

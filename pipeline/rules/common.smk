@@ -58,6 +58,11 @@ def shard_files(shard):
     ]
 
 
+def every_shard():
+    """Every file of every shard."""
+    return [file for shard in cut.shards for file in shard_files(shard)]
+
+
 def ready_for_shard(wildcards):
     """The staged pixels a shard is packed from."""
     return str(layout.ready(cut.job_of_shard(int(wildcards.shard))))

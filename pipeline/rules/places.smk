@@ -3,6 +3,12 @@
 
 rule plan_locations:
     """Draw or read all places, and fix the grid of each."""
+    input:
+        [
+            path
+            for path in (build_config.locations.points, build_config.locations.cities)
+            if path
+        ],
     output:
         layout.locations,
     log:

@@ -10,12 +10,13 @@ import inspect
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import partial
 from types import NoneType
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from sandbox.assets import Assets
 from sandbox.coercion import COERCIONS, EXPECTED, Deferred, WrongTypeError, type_name
+from sandbox.lazy import lazy
 from sandbox.refusals import Refusal
 
 Implementation = TypeVar("Implementation", bound=Callable[..., Any])
@@ -61,13 +62,13 @@ class ServerFunction:
     assets_name: str | None
     """Python name of the argument that takes the stored images, if there is one."""
 
-    @cached_property
+    @lazy
     def names(self) -> frozenset[str]:
         """Arguments by Earth Engine's names."""
         return frozenset(parameter.name for parameter in self.parameters)
 
-    def call(self, arguments: Mapping[str, Callable[[], Any]], assets: Assets) -> Any:
-        """Evaluate the arguments and call.
+    def call(self, nodes: Mapping[str, Any], evaluate: Callable[[Any], Any], assets: Assets) -> Any:
+        """Evaluate the nodes of the arguments and call.
 
         Raises
         ------
@@ -75,22 +76,25 @@ class ServerFunction:
             If an argument is unknown, missing or of the wrong type, or the function refuses.
         """
         try:
-            return self.implementation(**self._bound(arguments, assets))
+            return self.implementation(**self._bound(nodes, evaluate, assets))
         except Refusal as refusal:
             if refusal.named:
                 raise
             raise Refusal(f"{self.name}: {refusal.message}", status=refusal.status, named=True) from None
 
-    def _bound(self, arguments: Mapping[str, Callable[[], Any]], assets: Assets) -> dict[str, Any]:
-        if unknown := sorted(arguments.keys() - self.names):
-            raise Refusal(f"The sandbox does not implement the argument(s) {', '.join(unknown)}.")
+    def _bound(
+        self, nodes: Mapping[str, Any], evaluate: Callable[[Any], Any], assets: Assets
+    ) -> dict[str, Any]:
+        if not nodes.keys() <= self.names:
+            unknown = ", ".join(sorted(nodes.keys() - self.names))
+            raise Refusal(f"The sandbox does not implement the argument(s) {unknown}.")
         bound: dict[str, Any] = {} if self.assets_name is None else {self.assets_name: assets}
         for parameter in self.parameters:
-            evaluate = arguments.get(parameter.name)
+            node = nodes.get(parameter.name)
             if parameter.kind == Deferred:
-                bound[parameter.python_name] = evaluate or (lambda: None)
+                bound[parameter.python_name] = partial(_evaluated, node, evaluate)
                 continue
-            value = None if evaluate is None else evaluate()
+            value = None if node is None else evaluate(node)
             if value is not None:
                 bound[parameter.python_name] = parameter.take(value)
             elif parameter.required:
@@ -98,6 +102,10 @@ class ServerFunction:
             elif not parameter.has_default:
                 bound[parameter.python_name] = None
         return bound
+
+
+def _evaluated(node: Any, evaluate: Callable[[Any], Any]) -> Any:
+    return None if node is None else evaluate(node)
 
 
 class Library:

@@ -229,7 +229,7 @@ def _classify(fields: Fields, plots: Plots, detail: Floats) -> Classes:
     dry = fields.arid + fuzz
     truth = np.full(detail.shape, GRASS, np.uint8)
     truth[dry > 0.50 + 0.25 * (fields.damp - 0.5)] = SHRUB
-    truth[(dry > 0.80) | (fields.height > 0.97 + fuzz) | (fields.cold > 0.93 + fuzz)] = BARE
+    truth[(dry > 0.80) | (fields.height > 0.97 + fuzz) | (fields.cold > 0.79 + fuzz)] = BARE
     wooded = np.clip(0.80 - 0.95 * fields.arid, 0.03, 0.75) * (fields.cold < 0.9)
     truth[fields.forest + fuzz > 1 - wooded] = TREES
     truth[(truth == GRASS) & (fields.damp + fuzz > 0.86)] = TREES
@@ -243,7 +243,7 @@ def _classify(fields: Fields, plots: Plots, detail: Floats) -> Classes:
     truth[tilled & plots.lane & (chosen < 0.45)] = GRASS
     _settle(truth, fields, plots)
     _flood(truth, fields, fuzz)
-    truth[(fields.cold > 1.02 + fuzz) & (truth != WATER)] = SNOW
+    truth[(fields.cold > 0.84 + fuzz) & (truth != WATER)] = SNOW
     return truth
 
 

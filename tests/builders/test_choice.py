@@ -107,7 +107,7 @@ def test_equal_clouds_leave_the_choice_to_the_date_and_equal_dates_to_the_name()
         (optical(0, without=(S2_L2A,)), "1 no L2A twin"),
         (optical(0, without=(DYNAMIC_WORLD,)), "1 no Dynamic World twin"),
         (optical(0, 30), "1 no Sentinel-1 within 15 days"),
-        ([], "no scene in the window"),
+        ([], "no scene up to 20 % cloud in the window"),
     ],
 )
 def test_every_refusal_is_counted_in_words(scenes, words):
@@ -267,7 +267,10 @@ def test_the_table_of_a_search_job_holds_every_location_in_order(tmp_path):
     run_choose(small, layout, search=0, out=layout.scenes(0))
     plans = read_plans(layout.scenes(0), [HERE, there])
     assert plans[0] == choose(HERE, BOTH, small)
-    assert plans[1].refusal == "no usable scene in s0 (no scene in the window), s1 (no scene in the window)"
+    assert plans[1].refusal == (
+        "no usable scene in s0 (no scene up to 20 % cloud in the window), "
+        "s1 (no scene up to 20 % cloud in the window)"
+    )
 
 
 def test_candidates_of_another_job_are_not_mixed_in(tmp_path):

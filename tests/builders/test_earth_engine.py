@@ -2,7 +2,10 @@
 
 import datetime as dt
 import json
+import subprocess
+import sys
 import threading
+import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,10 +33,13 @@ from noldo.errors import (
     SceneUnavailableError,
     SourceUnavailableError,
 )
-from noldo.grids import Grid, snapped_grid
+from noldo.grids import Grid, snapped_grid, utm_epsg
 from noldo.products import NO_DATA_DB, NO_DATA_UINT16, S2_RESOLUTION_M, array_specs
-from sandbox.catalogue import Band, SceneRecord
+from sandbox.catalogue import Band, Catalogue, SceneRecord
 from sandbox.server import SandboxServer, serving
+from sandbox.synthetic import SyntheticEarth
+
+ROOT = Path(__file__).parents[2]
 
 SIDE_M = 109_800
 SIZE_PX = 24
@@ -307,7 +313,7 @@ def choices_of(tile: Tile) -> list[SeasonChoice]:
 
 
 def native(
-    catalogue: FakeCatalogue, asset: tuple[str, str], band: str, grid: Grid
+    catalogue: Catalogue, asset: tuple[str, str], band: str, grid: Grid
 ) -> tuple[np.ndarray, np.ndarray]:
     """(values, mask) of the stored pixels under a grid that lies on their lattice."""
     record = catalogue.scene(COLLECTIONS[asset[0]], asset[1])
@@ -1047,3 +1053,57 @@ def test_a_cool_down_reaches_other_jobs_through_the_state_file(
         control(quiet_server, "faults", next=[{"status": 429}])
         engine.search([CENTRE])
     assert state.read().cool_down_until > 0
+
+
+@pytest.fixture(scope="module")
+def earth_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The synthetic Earth, served by a process of its own as in a build."""
+    ready = tmp_path_factory.mktemp("earth") / "ready.json"
+    command = [sys.executable, "-m", "sandbox", "serve", "--ready-file", str(ready), "--exit-with-stdin"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, cwd=ROOT) as process:
+        while not ready.exists():
+            assert process.poll() is None
+            time.sleep(0.02)
+        yield json.loads(ready.read_text())["url"]
+
+
+def test_pixels_of_the_synthetic_earth_are_what_its_catalogue_says(earth_url: str, tmp_path: Path):
+    earth = SyntheticEarth(0)
+    places = []
+    for number, (lon, lat) in enumerate([(9.1, 47.7), (-58.5, -34.6), (77.2, 28.5)]):
+        epsg = utm_epsg(lon, lat)
+        x, y = pyproj.Transformer.from_crs(4326, epsg, always_xy=True).transform(lon, lat)
+        grid = snapped_grid(x, y, crs_epsg=epsg, size_px=SIZE_PX)
+        places.append(Location(number, lon, lat, grid, "", "train"))
+    layout = Layout("test", tmp_path)
+    engine = EarthEngine.connect(CONFIG, url=earth_url, claim=2, stage="fetch", job="0", layout=layout)
+    scenes = engine.search(places)
+    num_planes = 0
+    for place in places:
+        wanted = usable_choices(scenes, place)
+        arrays = engine.read(place, wanted, fallback=False)
+        for season, one in enumerate(wanted):
+            for product, band, stored in s2_planes(arrays, season):
+                values, mask = native(earth, (product, one.s2_index), band, place.grid)
+                no_data = NO_DATA_UINT16 if stored.dtype == np.uint16 else 255
+                assert np.array_equal(stored, np.where(mask, values, no_data)), (product, band)
+                num_planes += 1
+    engine.close()
+    assert num_planes >= 3 * 27, "at least a season of each place"
+    summary = summarise(layout.requests)
+    assert (summary["metadata"], summary["pixels"], summary["failed"]) == (1, 3, 0)
+
+
+def usable_choices(scenes: Sequence[Scene], place: Location) -> list[SeasonChoice]:
+    """For each season that has them all: the first scene that covers, with its twins, and a pass of Sentinel-1."""
+    chosen = []
+    for season in (0, 1):
+        found = [scene for scene in scenes if (scene.location_id, scene.season) == (place.id, season)]
+        names = {product: {one.index for one in found if one.product == product} for product in COLLECTIONS}
+        twins = names[S2_L2A] & names[DYNAMIC_WORLD]
+        whole = [one for one in found if one.product == S2_L1C and one.covers and one.index in twins]
+        near = [one for one in whole if one.crs_epsg == place.grid.crs_epsg]
+        passes = [one for one in found if one.product == S1_GRD and one.covers]
+        if near and passes:
+            chosen.append(choice(season, near[0].index, passes[0].index))
+    return chosen

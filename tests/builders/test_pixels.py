@@ -124,6 +124,13 @@ def test_decimation_undoes_enlargement(coarse: np.ndarray, factor: int):
     assert np.array_equal(found, coarse)
 
 
+@given(arrays(np.uint16, (12,), elements=st.integers(0, 1)), st.sampled_from([2, 3, 6]), st.booleans())
+def test_stripes_in_either_direction_are_seen(stripes: np.ndarray, factor: int, across: bool):
+    fine = np.tile(stripes, (12, 1)) if across else np.tile(stripes[:, None], (1, 12))
+    _, constant = decimate(np.ascontiguousarray(fine), factor=factor)
+    assert constant == np.array_equal(stripes[::factor].repeat(factor), stripes)
+
+
 @given(arrays(np.uint16, (12, 12), elements=st.integers(0, 3)), st.sampled_from([2, 3, 6]))
 def test_blocks_are_constant_exactly_if_enlarging_again_gives_the_same(fine: np.ndarray, factor: int):
     coarse, constant = decimate(fine, factor=factor)

@@ -121,7 +121,11 @@ def write_shards(
 
 
 def write_data_set(
-    root: Path, *, layout: StoreLayout = LAYOUT, backwards: bool = False, attributes: dict[str, object] | None = None
+    root: Path,
+    *,
+    layout: StoreLayout = LAYOUT,
+    backwards: bool = False,
+    attributes: dict[str, object] | None = None,
 ) -> DataSet:
     """Write store, index, manifest and run record to a folder."""
     data_set = DataSet(root, layout, made_up_pixels(layout), made_up_rows(layout))
@@ -226,7 +230,10 @@ def _location_columns(data_set: DataSet) -> dict[str, list[object]]:
         "place": [f"Place {row}" for row in position],
         "lon": [9.0 + row for row in position],
         "lat": [45.0 + row for row in position],
-        "transform": [[10.0, 0.0, float(x), 0.0, -10.0, float(y)] for x, y in zip(rows["x_ul"], rows["y_ul"], strict=True)],
+        "transform": [
+            [10.0, 0.0, float(x), 0.0, -10.0, float(y)]
+            for x, y in zip(rows["x_ul"], rows["y_ul"], strict=True)
+        ],
         "shard": [row // layout.locations_per_shard for row in position],
         "row": list(position),
         "geometry": [shapely.box(9.0 + row, 45.0 + row, 9.1 + row, 45.1 + row).wkb for row in position],
@@ -273,7 +280,7 @@ def _season_columns(data_set: DataSet) -> dict[str, list[object]]:
 
 def small_layout(**changes: object) -> StoreLayout:
     """The layout above with some fields replaced."""
-    return replace(LAYOUT, **changes)  # type: ignore[arg-type]  # field types are checked where they are used
+    return replace(LAYOUT, **changes)
 
 
 def first_chunk_of(data_set: DataSet, name: str, *, shard: int = 0) -> tuple[Path, int]:

@@ -47,24 +47,31 @@ def test_a_pickled_reader_reads_on(data_set: DataSet) -> None:
     assert np.array_equal(copy.pixels(spec, row=0, seasons=[1]), before)
 
 
+@pytest.fixture(scope="module")
+def to_damage(tmp_path_factory: pytest.TempPathFactory) -> DataSet:
+    """A data set whose files are damaged and mended again."""
+    return write_data_set(tmp_path_factory.mktemp("damaged"))
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     name=st.sampled_from(["s2_l1c_10m", "s1_grd_10m", "dynamic_world_10m"]),
     at=st.floats(0, 1, exclude_max=True),
     bit=st.integers(0, 7),
 )
-def test_no_flipped_bit_goes_unnoticed(
-    tmp_path_factory: pytest.TempPathFactory, name: str, at: float, bit: int
-) -> None:
-    data_set = write_data_set(tmp_path_factory.mktemp("flipped"))
-    reader = StoreReader.open(data_set.store)
+def test_no_flipped_bit_goes_unnoticed(to_damage: DataSet, name: str, at: float, bit: int) -> None:
+    reader = StoreReader.open(to_damage.store)
     shard = next(one for one in all_shards(reader.layout) if one.spec.name == name and one.shard == 2)
-    path = data_set.store / shard.file
-    content = bytearray(path.read_bytes())
+    path = to_damage.store / shard.file
+    whole = path.read_bytes()
+    content = bytearray(whole)
     content[int(at * len(content))] ^= 1 << bit
     path.write_bytes(content)
-    with pytest.raises(ChunkCorruptError, match=name):
-        list(read_items(reader.files, shard, reader.layout))
+    try:
+        with pytest.raises(ChunkCorruptError, match=name):
+            list(read_items(reader.files, shard, reader.layout))
+    finally:
+        path.write_bytes(whole)
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "grown"])

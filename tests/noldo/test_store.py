@@ -17,7 +17,15 @@ from hypothesis import strategies as st
 
 from noldo.errors import StoreError, StoreFormatError
 from noldo.products import S2_L1C_BANDS, array_specs
-from noldo.store import StoreLayout, create_store, open_store, read_layout, shard_path, write_rows, write_shard
+from noldo.store import (
+    StoreLayout,
+    create_store,
+    open_store,
+    read_layout,
+    shard_path,
+    write_rows,
+    write_shard,
+)
 from tests.noldo.made_up_data_set import LAYOUT, DataSet, small_layout, write_shards
 
 SPECS = array_specs({"s2_l1c": S2_L1C_BANDS, "s1_grd": ("VV", "VH"), "dynamic_world": ("label",)})
@@ -50,40 +58,29 @@ def test_attributes_of_the_caller_can_not_change_the_format(tmp_path: Path) -> N
 
 @settings(max_examples=25, deadline=None)
 @given(
-    spec=st.sampled_from(SPECS),
-    codec=st.sampled_from(["small", "fast"]),
-    num_locations=st.integers(1, 5),
-    num_seasons=st.integers(1, 3),
-    per_shard=st.integers(1, 4),
+    layout=st.builds(
+        small_layout,
+        specs=st.sampled_from(SPECS).map(lambda spec: (spec,)),
+        codec=st.sampled_from(["small", "fast"]),
+        num_locations=st.integers(1, 5),
+        season_names=st.sampled_from([("a",), ("a", "b"), ("a", "b", "c")]),
+        patch_size_px=st.just(6),
+        locations_per_shard=st.integers(1, 4),
+    ),
     seed=st.integers(0, 2**32),
     spread=st.sampled_from([1, 40, 200]),
 )
 def test_zarr_reads_exactly_what_was_written(
-    tmp_path_factory: pytest.TempPathFactory,
-    spec: object,
-    codec: str,
-    num_locations: int,
-    num_seasons: int,
-    per_shard: int,
-    seed: int,
-    spread: int,
+    tmp_path_factory: pytest.TempPathFactory, layout: StoreLayout, seed: int, spread: int
 ) -> None:
-    layout = small_layout(
-        specs=(spec,),
-        num_locations=num_locations,
-        season_names=tuple(f"s{number}" for number in range(num_seasons)),
-        patch_size_px=6,
-        locations_per_shard=per_shard,
-        codec=codec,
-    )
     (array,) = layout.specs
-    shape = (num_locations, *array.item_shape(num_seasons, 6))
+    shape = (layout.num_locations, *array.item_shape(len(layout.season_names), 6))
     values = np.random.default_rng(seed).integers(0, spread, shape).astype(array.dtype)
     values[0] = array.no_data
     store = tmp_path_factory.mktemp("round")
     create_store(store, layout, attributes={})
     write_shards(store, layout, {array.name: values})
-    assert np.array_equal(open_store(store)[array.name][:], values)  # type: ignore[index]  # an array
+    assert np.array_equal(open_store(store)[array.name][:], values)
 
 
 def test_equal_items_give_equal_bytes_whatever_was_there_before(own_data_set: DataSet) -> None:
@@ -168,11 +165,13 @@ def test_values_that_do_not_fit_a_small_array_are_refused(own_data_set: DataSet)
 def test_small_arrays_are_what_zarr_reads(data_set: DataSet) -> None:
     group = open_store(data_set.store)
     for name, values in data_set.rows.items():
-        assert np.array_equal(group[name][:], values), name  # type: ignore[index]  # an array
+        assert np.array_equal(group[name][:], values), name
 
 
 @pytest.mark.parametrize("options", [{}, {"chunks": {}}, {"chunks": None}, {"consolidated": False}])
-def test_xarray_opens_it_with_names_and_without_a_warning(data_set: DataSet, options: dict[str, object]) -> None:
+def test_xarray_opens_it_with_names_and_without_a_warning(
+    data_set: DataSet, options: dict[str, object]
+) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         opened = xr.open_zarr(data_set.store, **options)
@@ -196,7 +195,11 @@ def test_xarray_finds_places_and_times(data_set: DataSet) -> None:
     assert opened.band_s2_l1c_60m.attrs["flag_meanings"] == "B1 B9 B10"
     assert opened.dynamic_world_10m.attrs["flag_meanings"].split()[8] == "snow_and_ice"
     assert opened.attrs["Conventions"] == "CF-1.11"
-    assert opened.attrs["bands"]["s2_l1c_10m"][0] == {"name": "B2", "resolution_m": 10, "wavelength_nm": 492.4}
+    assert opened.attrs["bands"]["s2_l1c_10m"][0] == {
+        "name": "B2",
+        "resolution_m": 10,
+        "wavelength_nm": 492.4,
+    }
 
 
 def test_xarray_has_nothing_left_outside_the_coordinates(data_set: DataSet) -> None:

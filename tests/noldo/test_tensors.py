@@ -34,7 +34,7 @@ def test_numbers_mean_the_choices_of_the_paper() -> None:
 )
 def test_band_choices_that_make_no_sense_are_told(choice: object, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        chosen_bands(choice, product="s2_l1c", stored=S2_L1C_BANDS)  # type: ignore[arg-type]  # wrong on purpose
+        chosen_bands(choice, product="s2_l1c", stored=S2_L1C_BANDS)
 
 
 def test_no_data_becomes_nan_and_zero_stays_a_value() -> None:
@@ -46,7 +46,11 @@ def test_no_data_becomes_nan_and_zero_stays_a_value() -> None:
     assert decibels(backscatter)[1:].tolist() == pytest.approx([-18.5, 0.0])
 
 
-@given(factor=st.sampled_from([1, 2, 6]), side=st.integers(1, 5), dtype=st.sampled_from([torch.float32, torch.uint8]))
+@given(
+    factor=st.sampled_from([1, 2, 6]),
+    side=st.integers(1, 5),
+    dtype=st.sampled_from([torch.float32, torch.uint8]),
+)
 def test_upsampling_repeats_and_decimation_undoes_it(factor: int, side: int, dtype: torch.dtype) -> None:
     coarse = torch.arange(2 * side * side).reshape(2, side, side).to(dtype)
     fine = upsample(coarse, factor=factor)
@@ -58,9 +62,9 @@ def test_upsampling_repeats_and_decimation_undoes_it(factor: int, side: int, dty
 
 @pytest.mark.parametrize("choice", [None, 13, 12, 9, 3, ("B11", "B2"), "B10"])
 def test_one_grid_has_the_bands_in_the_order_asked_for(data_set: DataSet, choice: object) -> None:
-    samples = NoldoS12(data_set.root, modalities=["s2_l1c"], bands=choice, season=1)  # type: ignore[arg-type]  # parametrised
-    image = on_one_grid(samples[0], "s2_l1c", bands=choice)  # type: ignore[arg-type]  # parametrised
-    names = chosen_bands(choice, product="s2_l1c", stored=S2_L1C_BANDS)  # type: ignore[arg-type]  # parametrised
+    samples = NoldoS12(data_set.root, modalities=["s2_l1c"], bands=choice, season=1)
+    image = on_one_grid(samples[0], "s2_l1c", bands=choice)
+    names = chosen_bands(choice, product="s2_l1c", stored=S2_L1C_BANDS)
     assert image.shape == (len(names), 12, 12)
     assert image.dtype == torch.float32
     for band, plane in zip(names, image.numpy(), strict=True):

@@ -149,6 +149,13 @@ def test_a_pixel_is_inside_a_geometry_if_its_centre_is():
     assert inside(place, grid).tolist() == [[False, True, True, True, False]]
 
 
+@pytest.mark.parametrize("east", [179.0, -181.0])
+def test_a_footprint_may_be_written_on_either_side_of_the_antimeridian(east):
+    place = Geometry(box(east, 9.0, east + 2.0, 11.0))
+    grid = PixelGrid(Projection("EPSG:3832", (100.0, 0.0, 3_339_000.0, 0.0, -100.0, 1_105_000.0)), 20, 1)
+    assert inside(place, grid).all()
+
+
 def test_off_zone_positions_are_exact_for_every_pixel():
     far = at("EPSG:32633", 160_000, 5_300_000, 10, 264, 264)
     columns, rows = source_positions(far)

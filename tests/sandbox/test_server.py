@@ -1,12 +1,15 @@
 """HTTP, quotas, the log and the control paths, seen by a client without retries."""
 
 import concurrent.futures
+import contextlib
+import io
 import json
 import socket
 import threading
 import time
 from urllib.parse import quote, urlencode
 
+import numpy as np
 import pytest
 
 from sandbox.quotas import Quota
@@ -147,7 +150,8 @@ def test_an_asset_is_described(client):
     }
     assert asset["geometry"]["type"] == "Polygon"
     assert client.data.getAsset(L1C)["type"] == "IMAGE_COLLECTION"
-    assert client.data.getInfo(f"{L1C}/nothing") is None
+    with pytest.warns(DeprecationWarning, match="Use getAsset"):
+        assert client.data.getInfo(f"{L1C}/nothing") is None
 
 
 def test_a_wrong_list_filter_is_a_400(server):
@@ -256,10 +260,6 @@ def test_a_connection_is_kept_alive(server):
 
 
 def test_canned_pixels_have_the_right_shape_and_types_and_read_nothing(earth, monkeypatch):
-    import io
-
-    import numpy as np
-
     monkeypatch.setattr(type(earth), "read", lambda *args, **options: pytest.fail("a band was read"))
     with serving(earth, canned_pixels=True) as server:
         reply = call(server.url + PIXELS, pixel_body(side=8))
@@ -298,10 +298,8 @@ def test_a_stopped_server_ends_what_hangs(earth):
 
 
 def _swallow(url):
-    try:
+    with contextlib.suppress(OSError):
         call(url + VALUE, constant_value(1), timeout=20)
-    except OSError:
-        pass
 
 
 def test_times_are_compared_in_milliseconds(client):
