@@ -40,6 +40,10 @@ COLUMNS = (
 """Columns of the index that the report reads; scene names of a quarter of a million locations stay on disk."""
 
 
+NO_SCENE_WORDS = "no usable scene in "
+"""How the reason of a location without scenes begins (`builders.choice`)."""
+
+
 @dataclass(frozen=True)
 class Cause:
     """One thing that was wrong with locations of one status."""
@@ -206,24 +210,36 @@ def find_causes(
 def causes_of(reason: str, *, seasons: Sequence[str]) -> list[str]:
     """The things that a reason says, without seasons, scene names, counts and measured shares; each once.
 
-    >>> causes_of("no usable scene in winter: 3 scenes: 2 cloud >= 20 %, 1 no L2A twin", seasons=["winter"])
+    >>> causes_of("no usable scene in winter (3 scenes: 2 cloud >= 20 %, 1 no L2A twin)", seasons=["winter"])
     ['cloud >= 20 %', 'no L2A twin']
     >>> causes_of("winter: 2021_T32: Sentinel-2 observed 71.2 % of the patch, 100 % wanted", seasons=["winter"])
     ['Sentinel-2 observed a part of the patch, 100 % wanted']
     """
-    season = "|".join(re.escape(name) for name in seasons)
-    text = reason.removeprefix("no usable scene in ")
-    found: dict[str, None] = {}
-    for clause in re.split(rf"; |\. (?=(?:{season}): )", text):
-        inner = re.sub(rf"^(?:{season}): ", "", clause)
-        inner = re.sub(r"^\d+ scenes?(?:: |$)", "", inner)
-        for part in re.split(r", (?=\d+ (?!%))", inner):
-            words = re.sub(r"^\S*_\S+: ", "", part)
-            words = re.sub(r"^\d+ (?!%)", "", words)
-            words = re.sub(r"\d+(?:\.\d+)? % of the patch", "a part of the patch", words)
-            if words and not words.startswith("more with one of these scenes"):
-                found[words] = None
-    return list(found) or [reason or "(no reason given)"]
+    names = "|".join(re.escape(name) for name in seasons)
+    if reason.startswith(NO_SCENE_WORDS):
+        found = _scene_causes(reason.removeprefix(NO_SCENE_WORDS), names)
+    else:
+        found = _pixel_causes(reason, names)
+    return list(dict.fromkeys(found)) or [reason or "(no reason given)"]
+
+
+def _scene_causes(text: str, names: str) -> list[str]:
+    """Of `winter (3 scenes: 2 cloud >= 20 %, 1 no L2A twin), spring (no scene in the window)`."""
+    causes = []
+    for words in re.split(rf"(?:^|\), )(?:{names}) \(", text.removesuffix(")")):
+        faults = re.sub(r"^\d+ scenes?: ", "", words)
+        causes += [re.sub(r"^\d+ ", "", fault) for fault in re.split(r", (?=\d+ )", faults)]
+    return [cause for cause in causes if cause and cause != "usable"]
+
+
+def _pixel_causes(text: str, names: str) -> list[str]:
+    """Of `winter: SCENE: 12.0 % of the patch labelled, 50 % wanted; 2 more with one of these scenes. spring: ...`."""
+    causes = []
+    for clause in re.split(rf"; |\. (?=(?:{names}): )", text):
+        words = re.sub(rf"^(?:{names}): ", "", clause)
+        words = re.sub(r"^\S*_\S+: ", "", words)
+        causes.append(re.sub(r"\d+(?:\.\d+)? % of the patch", "a part of the patch", words))
+    return [cause for cause in causes if cause and not cause.endswith("more with one of these scenes")]
 
 
 def total_bytes(data: ReportData) -> int:

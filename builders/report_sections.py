@@ -142,12 +142,21 @@ def times_section(data: ReportData) -> str:
         chart = bar_chart(difference, _day_axis(limit), label="Sentinel-1 minus Sentinel-2, days")
         text = f"{_spread(np.abs(difference), 'days apart')}; the limit is {limit:g}"
         panels.append(_panel("Sentinel-1 minus Sentinel-2, days", chart, text))
-    first = percent(float(np.mean(data.rank == 0)), digits=0)
     lead = (
         "How far the stored scenes lie from the dates asked for, and the two satellites from each other. "
-        f"{first} of the seasons hold the scene of first choice; the others hold the next one whose pixels were good."
+        f"{_first_choices(data.rank)}"
     )
     return section("times", "When", lead, f'<div class="panels">{"".join(panels)}</div>')
+
+
+def _first_choices(rank: np.ndarray) -> str:
+    later = int((rank > 0).sum())
+    if not later:
+        return "Every season holds the scene of first choice."
+    return (
+        f"{rank.size - later:,} of {rank.size:,} seasons hold the scene of first choice, {later:,} a later one whose "
+        "pixels were better."
+    )
 
 
 def _day_axis(limit: float) -> Axis:

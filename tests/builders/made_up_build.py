@@ -24,7 +24,7 @@ from noldo.status import Status
 
 REASONS = {
     Status.KEPT: "",
-    Status.NO_SCENE: "no usable scene in winter: 3 scenes: 3 cloud >= 20 %",
+    Status.NO_SCENE: "no usable scene in winter (3 scenes: 3 cloud >= 20 %)",
     Status.NO_COVERAGE: "winter: 20201221T101031_T32TPT: Sentinel-2 observed 71.2 % of the patch, 100 % wanted",
     Status.NO_LABELS: "summer: 20210621T101031_T32TPT: 12.0 % of the patch labelled, 50.0 % wanted",
     Status.REFUSED: "HTTP 400: Image.select: <no such band> & more",

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from builders.choice import choose
 from builders.report import coarse_land, run_report
 from builders.report_data import causes_of, read_report_data
 from builders.report_figures import Axis, Mark, bar_chart
@@ -194,10 +195,10 @@ def test_an_unfinished_build_is_named(tmp_path):
 def test_causes_leave_out_what_is_particular_to_a_location():
     seasons = ["winter", "spring"]
     assert causes_of(
-        "no usable scene in winter: 5 scenes: 4 cloud >= 20 %, 1 no Sentinel-1 within 15 days; "
-        "spring: no scene in the window",
+        "no usable scene in winter (5 scenes: 4 cloud >= 20 %, 1 no Sentinel-1 within 15 days), "
+        "spring (no scene up to 20 % cloud in the window)",
         seasons=seasons,
-    ) == ["cloud >= 20 %", "no Sentinel-1 within 15 days", "no scene in the window"]
+    ) == ["cloud >= 20 %", "no Sentinel-1 within 15 days", "no scene up to 20 % cloud in the window"]
     assert causes_of(
         "winter: 2020_T32: 12.0 % of the patch labelled, 50.0 % wanted; 2 more with one of these scenes. "
         "spring: 2021_T32: 13.1 % of the patch labelled, 50.0 % wanted",
@@ -268,3 +269,13 @@ def test_a_few_groups_of_places_get_maps_and_a_globe_of_places_does_not():
 def test_the_coarse_land_mask_knows_land_from_sea():
     land = coarse_land()
     assert land(np.array([11.5, -30.0, 25.0]), np.array([48.1, 40.0, -29.0])).tolist() == [True, False, True]
+
+
+def test_what_the_choice_of_scenes_says_is_understood(tmp_path):
+    config = made_up_config()
+    location = make_up(tmp_path).locations[0]
+    refusal = choose(location, [], config).refusal
+    assert refusal
+    (cause,) = causes_of(refusal, seasons=["winter", "summer"])
+    assert "no scene" in cause
+    assert "winter" not in cause
