@@ -11,7 +11,6 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from builders.build import cut_of
 from builders.build_lock import as_job
 from builders.config import BuildConfig, load_config
 from builders.layout import Layout
@@ -21,6 +20,7 @@ app = App(
     name="python -m builders",
     help="Steps of the workflow (run by snakemake), and checks to run before the quota is spent.",
     help_format="plaintext",
+    suppress_keyboard_interrupt=False,  # main() says what to do then
 )
 
 Config = Annotated[
@@ -28,10 +28,15 @@ Config = Annotated[
 ]
 
 
-def _job(config_path: Path, step: Callable[[BuildConfig, Layout], None]) -> None:
+def _job(
+    config_path: Path, step: Callable[[BuildConfig, Layout], None], *, name: str, piece: int = 0
+) -> None:
+    """Run one step as a job of a build: alone with its orphan watch, and timed under `name`."""
+    from builders.run_record import timed
+
     config = load_config(config_path)
     layout = Layout(config.name)
-    with as_job(layout.work):
+    with as_job(layout.work), timed(layout, name, piece=piece):
         step(config, layout)
 
 
@@ -40,7 +45,7 @@ def locations(*, config: Config, out: Path) -> None:
     """Draw or read all places and fix their grids."""
     from builders.locations import run_locations
 
-    _job(config, lambda build, layout: run_locations(build, out))
+    _job(config, lambda build, layout: run_locations(build, out), name="locations")
 
 
 @app.command
@@ -61,7 +66,7 @@ def search(*, config: Config, search: int, concurrency: int, out: Path) -> None:
         )
         run_search(build, source, layout, search=search, concurrency=concurrency, out=out)
 
-    _job(config, step)
+    _job(config, step, name="search", piece=search)
 
 
 @app.command
@@ -69,7 +74,12 @@ def choose(*, config: Config, search: int, out: Path) -> None:
     """Choose the scenes of one search job, with reasons."""
     from builders.choice import run_choose
 
-    _job(config, lambda build, layout: run_choose(build, layout, search=search, out=out))
+    _job(
+        config,
+        lambda build, layout: run_choose(build, layout, search=search, out=out),
+        name="choose",
+        piece=search,
+    )
 
 
 @app.command
@@ -90,7 +100,7 @@ def fetch(*, config: Config, job: int, concurrency: int) -> None:
         )
         run_fetch(build, source, layout, job=job, concurrency=concurrency)
 
-    _job(config, step)
+    _job(config, step, name="fetch", piece=job)
 
 
 @app.command
@@ -98,7 +108,7 @@ def create_store(*, config: Config) -> None:
     """Write the metadata of every array."""
     from builders.pack import run_create_store
 
-    _job(config, run_create_store)
+    _job(config, run_create_store, name="create-store")
 
 
 @app.command
@@ -106,7 +116,7 @@ def pack(*, config: Config, shard: int) -> None:
     """Write one shard of every array from staged pixels."""
     from builders.pack import run_pack
 
-    _job(config, lambda build, layout: run_pack(build, layout, shard=shard))
+    _job(config, lambda build, layout: run_pack(build, layout, shard=shard), name="pack", piece=shard)
 
 
 @app.command
@@ -114,7 +124,7 @@ def sweep(*, config: Config, job: int) -> None:
     """Delete the staged pixels of a job whose shards are packed."""
     from builders.sweep import run_sweep
 
-    _job(config, lambda build, layout: run_sweep(build, layout, job=job))
+    _job(config, lambda build, layout: run_sweep(build, layout, job=job), name="sweep", piece=job)
 
 
 @app.command
@@ -138,6 +148,7 @@ def statistics(*, config: Config, threads: int = 2, scheduler: str | None = None
             threads=threads,
             scheduler=build.jobs.dask_scheduler if scheduler is None else scheduler,
         ),
+        name="statistics",
     )
 
 
@@ -146,7 +157,7 @@ def index(*, config: Config) -> None:
     """Write index, small arrays, manifest and run record."""
     from builders.index import run_index
 
-    _job(config, run_index)
+    _job(config, run_index, name="index")
 
 
 @app.command
@@ -154,7 +165,7 @@ def report(*, config: Config) -> None:
     """Write the report page."""
     from builders.report import run_report
 
-    _job(config, run_report)
+    _job(config, run_report, name="report")
 
 
 @app.command

@@ -1,6 +1,7 @@
 """One location as a picture: a column a season; Sentinel-2, Sentinel-1 and labels below each other."""
 
 import datetime as dt
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,8 +20,17 @@ from noldo.status import Status
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-WHITE_REFLECTANCE = 3000
-"""Stored reflectance shown as full brightness; surfaces but snow and cloud lie below."""
+BLACK_PERCENT, WHITE_PERCENT = 1.0, 99.0
+"""Shares of pixels at which Sentinel-2 is shown black and white: haze is taken off, clouds don't darken the rest."""
+
+BELOW_BLACK = 150
+"""Stored reflectance kept below the darkest pixels, so that forest and water are dark and not black."""
+
+MIN_CONTRAST = 500
+"""Least span from black to white in stored reflectance: water alone stays dark and even."""
+
+GAMMA = 0.8
+"""Brightens the dark half a little, where fields and forest lie."""
 
 VV_RANGE_DB = (-22.0, -2.0)
 VH_RANGE_DB = (-28.0, -8.0)
@@ -41,10 +51,30 @@ class Panel:
 
 
 def true_colour(stored: np.ndarray) -> np.ndarray:
-    """Stored red, green, blue (3, y, x) to (y, x, 3) of 0..1; no data is grey."""
-    colour = np.sqrt(np.clip(stored / WHITE_REFLECTANCE, 0, 1))
-    colour[:, (stored == NO_DATA_UINT16).any(axis=0)] = NO_DATA_GREY
-    return np.moveaxis(colour, 0, -1)
+    """Red, green, blue as screens show them.
+
+    The black point is one a band, for haze is blue; the white point is one for all, for colours to stay. Both are
+    those of all seasons, so that seasons can be compared.
+
+    Parameters
+    ----------
+    stored
+        (season, 3, y, x) as stored, or (3, y, x) of one.
+
+    Returns
+    -------
+    (season, y, x, 3) or (y, x, 3) of 0..1; no data is grey.
+    """
+    values = np.moveaxis(stored, -3, -1)
+    missing = (values == NO_DATA_UINT16).any(axis=-1)
+    if missing.all():
+        return np.full(values.shape, NO_DATA_GREY)
+    seen = values[~missing].astype(float)
+    black = np.percentile(seen, BLACK_PERCENT, axis=0) - BELOW_BLACK
+    white = max(float(np.percentile(seen - black, WHITE_PERCENT)), MIN_CONTRAST)
+    colour: np.ndarray = np.clip((values - black) / white, 0, 1) ** GAMMA
+    colour[missing] = NO_DATA_GREY
+    return colour
 
 
 def false_colour(stored: np.ndarray) -> np.ndarray:
@@ -89,8 +119,11 @@ def preview(path: str | Path, location_id: int, *, out: Path) -> None:
     reader = StoreReader.open(paths.store)
     row = _row_of(reader, location_id)
     figure = _drawn(_panels(reader, row), reader.layout.season_names)
-    figure.suptitle(_title(paths, reader, row), fontsize=11)
-    with atomic_file(out) as file:
+    # Names of places come from outside: a `$` in them is no formula.
+    figure.suptitle(_title(paths, reader, row), fontsize=11, parse_math=False)
+    with atomic_file(out) as file, warnings.catch_warnings():
+        # Letters that the font lacks are drawn as boxes.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
         # Without the version of matplotlib: equal pictures have equal bytes.
         figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
 
@@ -170,7 +203,7 @@ def _panels(reader: StoreReader, row: int) -> list[Panel]:
         if name in specs and set(S2_RGB_BANDS) <= set(specs[name].bands):
             positions = [specs[name].bands.index(band) for band in S2_RGB_BANDS]
             pixels = reader.pixels(specs[name], row=row, seasons=seasons)[:, positions]
-            images = tuple(true_colour(image) for image in pixels)
+            images = tuple(true_colour(pixels))
             panels.append(Panel(f"Sentinel-2 {name[3:6].upper()}", _dates(reader, "time_s2", row), images))
             break
     if "s1_grd_10m" in specs and len(specs["s1_grd_10m"].bands) == 2:

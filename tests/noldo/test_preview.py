@@ -5,14 +5,30 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from noldo.preview import NO_DATA_GREY, false_colour, label_colour, preview, true_colour
+from noldo.preview import BELOW_BLACK, GAMMA, NO_DATA_GREY, false_colour, label_colour, preview, true_colour
 from noldo.products import NO_DATA_DB, NO_DATA_UINT16
-from tests.noldo.made_up_data_set import DataSet
+from tests.noldo.made_up_data_set import DataSet, write_index
 
 
-def test_bright_is_white_dark_is_black_and_no_data_is_grey() -> None:
-    stored = np.array([[[0, 3000, 9000, NO_DATA_UINT16]]] * 3, dtype=np.uint16)
-    assert true_colour(stored)[0].tolist() == [[0.0] * 3, [1.0] * 3, [1.0] * 3, [NO_DATA_GREY] * 3]
+def test_haze_is_dark_bright_is_white_and_no_data_is_grey() -> None:
+    stored = np.full((2, 3, 10, 10), 4000, np.uint16)
+    stored[0] = np.array([600, 800, 1200], np.uint16)[:, None, None]
+    stored[1, :, 0, 0] = NO_DATA_UINT16
+    shown = true_colour(stored)
+    assert shown.shape == (2, 10, 10, 3)
+    white = 4000 - 600 + BELOW_BLACK
+    assert shown[0] == pytest.approx((BELOW_BLACK / white) ** GAMMA)
+    assert shown[1, 0, 0].tolist() == [NO_DATA_GREY] * 3
+    assert shown[1, 1, 1, 0] == 1.0
+    assert shown[1, 1, 1, 2] == pytest.approx(((4000 - 1200 + BELOW_BLACK) / white) ** GAMMA)
+    assert true_colour(stored[0]).shape == (10, 10, 3)
+
+
+def test_an_even_patch_stays_dark_and_an_empty_one_grey() -> None:
+    assert true_colour(np.full((1, 3, 2, 2), 900, np.uint16)).max() < 0.5
+    assert true_colour(np.full((1, 3, 2, 2), NO_DATA_UINT16, np.uint16)).tolist() == [
+        [[[NO_DATA_GREY] * 3] * 2] * 2
+    ]
 
 
 def test_one_missing_band_makes_a_pixel_grey() -> None:
@@ -52,3 +68,10 @@ def test_a_picture_is_drawn_without_the_index_too(
     preview(own_data_set.root, 100, out=tmp_path / "two.png")
     # Only the name of the place is gone from the title.
     assert (tmp_path / "two.png").read_bytes() != picture.read_bytes()
+
+
+@pytest.mark.parametrize("place", ["Cash $ and $x_ City", "Unbalanced $", "北京市", "two\nlines"])
+def test_any_name_of_a_place_can_be_drawn(own_data_set: DataSet, tmp_path: Path, place: str) -> None:
+    write_index(own_data_set, changed={"place": [place] * 10})
+    preview(own_data_set.root, 100, out=tmp_path / "one.png")
+    assert (tmp_path / "one.png").stat().st_size > 10_000
