@@ -112,7 +112,7 @@ def _picture_rows(reader: StoreReader, row: int) -> tuple[tuple[Picture, ...], .
             rows.append(
                 (
                     f"Sentinel-2 {name[3:6].upper()} in true colour",
-                    [_jpeg(true_colour(image)) for image in pixels],
+                    [_jpeg(image) for image in true_colour(pixels)],
                 )
             )
             break

@@ -74,7 +74,7 @@ def _banner(data: ReportData) -> str:
         '<aside class="banner"><div><p><strong>SYNTHETIC</strong> · These are pictures of an invented Earth, served by the '
         "sandbox of NoLDO-S12 builder. For real imagery, put your Earth Engine project into "
         "<code>config/noldo_s12.yaml</code>, run <code>earthengine authenticate</code>, then "
-        "<code>snakemake --cores 16 --configfile config/noldo_s12.yaml build_noldo</code>.</p></div></aside>\n"
+        "<code>snakemake --cores 16 build_noldo --configfile config/noldo_s12.yaml</code>.</p></div></aside>\n"
     )
 
 

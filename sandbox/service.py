@@ -21,7 +21,7 @@ from sandbox.assets import PUBLIC, Assets, asset_id
 from sandbox.catalogue import Catalogue
 from sandbox.expressions import Evaluation
 from sandbox.faults import FaultPlan
-from sandbox.functions.library import FUNCTIONS
+from sandbox.functions.registry import FUNCTIONS
 from sandbox.geometries import LON_LAT, Projection
 from sandbox.images import Image, LazyBand, PixelGrid, Pixels, image_of
 from sandbox.map_tiles import Shelf

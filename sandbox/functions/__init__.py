@@ -1,1 +1,1 @@
-"""Server functions of Earth Engine, by noun. `library` holds them all."""
+"""Server functions of Earth Engine, by noun. `registry` holds them all."""

@@ -17,13 +17,13 @@ import shapely
 
 from sandbox.elements import Collection
 from sandbox.functions.bands import paired, select
-from sandbox.functions.binding import Library
+from sandbox.functions.binding import Registry
 from sandbox.geometries import LON_LAT, Geometry, Projection
 from sandbox.images import Image, LazyBand, PixelGrid, Pixels, common_type, image_of, integer_type
 from sandbox.refusals import Refusal
 
-library = Library()
-function = library.function
+registry = Registry()
+function = registry.function
 
 Array = npt.NDArray[Any]
 Ufunc = Callable[..., Array]

@@ -14,13 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from sandbox.assets import Assets
-from sandbox.functions.binding import Library
+from sandbox.functions.binding import Registry
 from sandbox.geometries import Projection
 from sandbox.images import Image, LazyBand, PixelGrid, Pixels, constant_image
 from sandbox.refusals import Refusal
 
-library = Library()
-function = library.function
+registry = Registry()
+function = registry.function
 
 TYPES = {
     "Byte": "uint8",

@@ -108,7 +108,7 @@ def _evaluated(node: Any, evaluate: Callable[[Any], Any]) -> Any:
     return None if node is None else evaluate(node)
 
 
-class Library:
+class Registry:
     """Server functions by name; each module of functions fills one."""
 
     def __init__(self) -> None:

@@ -9,15 +9,15 @@ from sandbox.assets import Assets
 from sandbox.coercion import to_element, type_name, union_of
 from sandbox.dates import Date
 from sandbox.elements import Algorithm, Collection, Elements, Filter, Nested, listed
-from sandbox.functions.binding import Library
+from sandbox.functions.binding import Registry
 from sandbox.functions.lists import sort_key
 from sandbox.geometries import Geometry, Projection
 from sandbox.images import Element, Feature, Image
 from sandbox.reducers import SIMPLE, Reducer, frequencies, repeated, to_list
 from sandbox.refusals import Refusal
 
-library = Library()
-function = library.function
+registry = Registry()
+function = registry.function
 
 
 @function("ImageCollection.load")

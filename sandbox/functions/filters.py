@@ -12,13 +12,13 @@ import shapely
 
 from sandbox.coercion import to_date_range, to_geometry
 from sandbox.elements import Filter
-from sandbox.functions.binding import Library
+from sandbox.functions.binding import Registry
 from sandbox.geometries import Geometry
 from sandbox.images import Element
 from sandbox.refusals import Refusal
 
-library = Library()
-function = library.function
+registry = Registry()
+function = registry.function
 
 GEOMETRY_FIELDS = frozenset({".geo", ".all"})
 """Selectors that stand for the place of an element."""

@@ -8,12 +8,12 @@ import shapely
 import shapely.affinity
 from shapely.geometry.base import BaseGeometry
 
-from sandbox.functions.binding import Library
+from sandbox.functions.binding import Registry
 from sandbox.geometries import IDENTITY, LON_LAT, Affine, Geometry, Projection, flat_numbers, local_metres
 from sandbox.refusals import Refusal
 
-library = Library()
-function = library.function
+registry = Registry()
+function = registry.function
 
 
 def affine_of(numbers: Sequence[Any]) -> Affine:

@@ -7,15 +7,15 @@ from typing import Any, get_args
 
 from sandbox.elements import Collection
 from sandbox.functions.bands import add_bands, select, unique
-from sandbox.functions.binding import Library
+from sandbox.functions.binding import Registry
 from sandbox.functions.geometry import affine_of
 from sandbox.geometries import LON_LAT, Projection
 from sandbox.images import Image, LazyBand, PixelGrid, Pixels, common_type, constant_image, image_of, masked
 from sandbox.refusals import Refusal
 from sandbox.resampling import Mode, resample, window_of
 
-library = Library()
-function = library.function
+registry = Registry()
+function = registry.function
 
 
 def _on(band: LazyBand, projection: Projection, mode: Mode) -> LazyBand:

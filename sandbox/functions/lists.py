@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from sandbox.elements import Algorithm, Filter
-from sandbox.functions.binding import Library
+from sandbox.functions.binding import Registry
 from sandbox.images import Element
 from sandbox.reducers import Reducer
 from sandbox.refusals import Refusal
 
-library = Library()
-function = library.function
+registry = Registry()
+function = registry.function
 
 
 @function("List.get", "List.getNumber", "List.getString", "List.getGeometry")

@@ -7,13 +7,13 @@ import numpy as np
 import numpy.typing as npt
 
 from sandbox.functions.bands import paired
-from sandbox.functions.binding import Library
+from sandbox.functions.binding import Registry
 from sandbox.geometries import Geometry
 from sandbox.images import Image, LazyBand, PixelGrid, Pixels, common_type, constant_image
 from sandbox.resampling import inside
 
-library = Library()
-function = library.function
+registry = Registry()
+function = registry.function
 
 
 @function("Image.mask")

@@ -10,14 +10,14 @@ import shapely
 
 from sandbox.elements import Collection
 from sandbox.functions.bands import paired, select
-from sandbox.functions.binding import Library
+from sandbox.functions.binding import Registry
 from sandbox.geometries import LON_LAT, Geometry, Projection
 from sandbox.images import Image, LazyBand, PixelGrid, Pixels, common_type, constant_type, image_of
 from sandbox.refusals import Refusal
 from sandbox.resampling import inside
 
-library = Library()
-function = library.function
+registry = Registry()
+function = registry.function
 
 RGB_NAMES = ("vis-red", "vis-green", "vis-blue")
 CSS_COLOURS = {

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import shapely
 
-from sandbox.functions.binding import Library
+from sandbox.functions.binding import Registry
 from sandbox.functions.images import placed
 from sandbox.geometries import Geometry, Projection
 from sandbox.images import Feature, Image, PixelGrid
@@ -15,8 +15,8 @@ from sandbox.reducers import Reducer
 from sandbox.refusals import Refusal
 from sandbox.resampling import inside
 
-library = Library()
-function = library.function
+registry = Registry()
+function = registry.function
 
 MAX_RECTANGLE_PX = 262_144
 """Largest region of `sampleRectangle` in pixels (believed, not documented)."""

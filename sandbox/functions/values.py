@@ -11,11 +11,11 @@ from typing import Any
 from sandbox.coercion import Deferred, to_bool
 from sandbox.dates import UNIT_MS, Date, DateRange, advance, format_date, get_field, parse_date, unit_name
 from sandbox.elements import Algorithm
-from sandbox.functions.binding import Library
+from sandbox.functions.binding import Registry
 from sandbox.refusals import Refusal
 
-library = Library()
-function = library.function
+registry = Registry()
+function = registry.function
 
 UNARY: Mapping[str, Callable[[float], float]] = MappingProxyType(
     {

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from sandbox.discovery import algorithms, discovery_document, signatures
-from sandbox.functions.library import FUNCTIONS
+from sandbox.functions.registry import FUNCTIONS
 from tests.sandbox.loopback import call, connect, disconnect
 
 

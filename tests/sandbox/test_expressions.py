@@ -6,8 +6,8 @@ import pytest
 
 from sandbox.assets import Assets
 from sandbox.expressions import Evaluation, functions_used
-from sandbox.functions.binding import Library
-from sandbox.functions.library import FUNCTIONS
+from sandbox.functions.binding import Registry
+from sandbox.functions.registry import FUNCTIONS
 from sandbox.refusals import Refusal
 
 
@@ -58,14 +58,14 @@ def test_arguments_may_be_constants_references_or_lists_of_both(earth):
 
 
 def counting() -> tuple[dict[str, Any], list[Any]]:
-    library, calls = Library(), []
+    registry, calls = Registry(), []
 
-    @library.function("Number.abs")
+    @registry.function("Number.abs")
     def seen(input_: float) -> float:
         calls.append(input_)
         return input_
 
-    return {**FUNCTIONS, **library.functions}, calls
+    return {**FUNCTIONS, **registry.functions}, calls
 
 
 def test_a_shared_node_is_evaluated_once(earth):

@@ -34,7 +34,7 @@ FUNCTIONS: Mapping[str, ServerFunction] = MappingProxyType(
             regions,
             values,
         )
-        for name, function in module.library.functions.items()
+        for name, function in module.registry.functions.items()
     }
 )
 """By Earth Engine's name."""
