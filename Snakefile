@@ -35,7 +35,7 @@ rule build_noldo:
     """Everything: store, index, manifest and report."""
     default_target: True
     input:
-        every_shard(),  # asked for by name: else a lost one would only be noticed by its reader
+        store_files(),  # asked for by name: else a lost one would only be noticed by its reader
         layout.manifest,
         layout.report,
 
@@ -43,5 +43,5 @@ rule build_noldo:
 rule build_nol:
     """The pretraining subset SSL4EO-S12@NoL alone, without the report."""
     input:
-        every_shard(),
+        store_files(),
         layout.manifest,

@@ -208,6 +208,14 @@ def _stop(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt(signal.Signals(number).name)
 
 
+def _unwritable(error: OSError) -> str:
+    where = f"{error.filename}: " if error.filename else ""
+    return (
+        f"{where}{error.strerror or error}; free space or choose a writable folder, "
+        "then run the same command again"
+    )
+
+
 def main() -> None:
     """Run one verb; errors that users can meet are one line and an exit code that says their kind."""
     logging.basicConfig(
@@ -223,6 +231,10 @@ def main() -> None:
 
         print(f"builders: {error}", file=sys.stderr)
         sys.exit(exit_code(error))
+    except OSError as error:  # the last resort: what can be written to says so in a line of its own
+        logging.getLogger(__name__).debug("where it happened:", exc_info=True)
+        print(f"builders: {_unwritable(error)}", file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         print("builders: interrupted; the same command goes on from here", file=sys.stderr)
         sys.exit(130)

@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from noldo.atomic import write_errors
 from noldo.errors import BuildInUseError
 
 logger = logging.getLogger(__name__)
@@ -44,9 +45,12 @@ def take_ownership(folder: Path, *, patience_s: float = ORPHANS_END_WITHIN_S) ->
     ------
     BuildInUseError
         If another build runs there, or a job of a dead one does not end within `patience_s` seconds.
+    StoreError
+        If the disk is full, or the folder can't be written to.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    owner = (folder / "owner.lock").open("a+", encoding="utf-8")
+    with write_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        owner = (folder / "owner.lock").open("a+", encoding="utf-8")
     if not _lock_within(owner, OWNER_ANSWERS_WITHIN_S):
         owner.seek(0)
         who = owner.read().strip() or "an unknown process"
@@ -55,10 +59,11 @@ def take_ownership(folder: Path, *, patience_s: float = ORPHANS_END_WITHIN_S) ->
             f"{folder}: another build is writing here ({who}); wait for it, or stop it and start again"
         )
     # Written before waiting: orphans tell by it that this is not their build.
-    owner.seek(0)
-    owner.truncate()
-    owner.write(f"process {os.getpid()} on {socket.gethostname()}, started at {time.time_ns()}")
-    owner.flush()
+    with write_errors(folder):
+        owner.seek(0)
+        owner.truncate()
+        owner.write(f"process {os.getpid()} on {socket.gethostname()}, started at {time.time_ns()}")
+        owner.flush()
     _wait_for_orphans(folder, owner, patience_s)
     return owner
 
@@ -90,11 +95,20 @@ def owner_value(folder: Path) -> str:
 
 @contextlib.contextmanager
 def as_job(folder: Path) -> Iterator[None]:
-    """Write to `folder` as one job of a build: no new build starts meanwhile, and this one ends with its own."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write to `folder` as one job of a build: no new build starts meanwhile, and this one ends with its own.
+
+    Raises
+    ------
+    StoreError
+        If the folder can't be written to or locked.
+    """
     host, path, owner = json.loads(os.environ.get(OWNER_VARIABLE) or '["", "", ""]')
-    with (folder / "jobs.lock").open("a", encoding="utf-8") as jobs:
-        fcntl.flock(jobs, fcntl.LOCK_SH)
+    with write_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        jobs = (folder / "jobs.lock").open("a", encoding="utf-8")
+    with jobs:
+        with write_errors(folder):
+            fcntl.flock(jobs, fcntl.LOCK_SH)
         # On another machine of a cluster the file system may not carry locks; the scheduler ends jobs there.
         if owner and host == socket.gethostname():
             _exit_if_orphaned(Path(path), owner)

@@ -19,6 +19,7 @@ from noldo.errors import (
     SceneUnavailableError,
     SourceError,
     SourceUnavailableError,
+    StoreError,
 )
 
 logger = logging.getLogger(__name__)
@@ -87,11 +88,14 @@ class Caller:
         ------
         SourceError
             One of its subclasses, by the table of `builders.retries.classify`.
+        StoreError
+            If an earlier request still can't be logged, before anything is asked.
         """
         number = 0
         give_up_at = float("inf")
         while True:
             number += 1
+            self._log.catch_up()  # no request goes out while what was asked before can't be noted
             with self._governor.slot():
                 self._take_exchanges()
                 answer, failure = _try(attempt)
@@ -147,18 +151,22 @@ class Caller:
         outcomes = [(OK if one.status < 400 else REPEATED, "") for one in exchanges[:-1]]
         outcomes.append((OK, "") if failure is None or verdict is None else (verdict.value, failure.message))
         for exchange, (outcome, message) in zip(exchanges, outcomes, strict=True):
-            self._log.append(
-                RequestRecord(
-                    kind=kind,
-                    attempt=number,
-                    outcome=outcome,
-                    status=exchange.status,
-                    bytes_counted=bytes_counted,
-                    bytes_received=exchange.bytes_received,
-                    seconds=round(exchange.seconds, 4),
-                    message=message,
-                )
+            record = RequestRecord(
+                kind=kind,
+                attempt=number,
+                outcome=outcome,
+                status=exchange.status,
+                bytes_counted=bytes_counted,
+                bytes_received=exchange.bytes_received,
+                seconds=round(exchange.seconds, 4),
+                message=message,
             )
+            try:
+                self._log.append(record)
+            except (
+                StoreError
+            ) as error:  # an answer that is here is not thrown away: the next request meets it
+                logger.warning("%s", error)
 
 
 def _try(attempt: Callable[[], Answer]) -> tuple[tuple[Answer, ...], Failure | None]:

@@ -85,19 +85,36 @@ def run_choose(config: BuildConfig, layout: Layout, *, search: int, out: Path) -
     rows = cut_of(config).rows_of_search(search)
     locations = read_locations(layout.locations, rows.start, rows.stop)
     by_location: dict[int, list[Scene]] = {location.id: [] for location in locations}
-    for scene in read_candidates(layout.candidates(search)):
-        if scene.location_id not in by_location:
-            raise InputError(
-                f"{layout.candidates(search)}: scenes of location {scene.location_id}, which is none of this "
-                "search job; delete it and run the build again: the search is repeated"
-            )
+    found = read_candidates(layout.candidates(search))
+    named = [*(scene.location_id for scene in found.scenes), *found.refusals]
+    if strange := [number for number in named if number not in by_location]:
+        raise InputError(
+            f"{layout.candidates(search)}: scenes of location {strange[0]}, which is none of this "
+            "search job; delete it and run the build again: the search is repeated"
+        )
+    for scene in found.scenes:
         by_location[scene.location_id].append(scene)
-    plans = [choose(location, by_location[location.id], config) for location in locations]
+    plans = [
+        refused_plan(location, config=config, words=found.refusals[location.id])
+        if location.id in found.refusals
+        else choose(location, by_location[location.id], config)
+        for location in locations
+    ]
     write_plans(out, plans)
     refused = [plan for plan in plans if plan.refusal]
     for plan in refused:
         logger.info("location %d: %s", plan.location.id, plan.refusal)
     logger.info("%d locations: %d with scenes in every season", len(plans), len(plans) - len(refused))
+
+
+def refused_plan(location: Location, *, config: BuildConfig, words: str) -> LocationPlan:
+    """Plan of a location whose search the provider refused: nothing is known of its scenes."""
+    return LocationPlan(
+        location=location,
+        seasons=((),) * len(config.seasons),
+        refusal=f"the provider refused the search for scenes: {words}",
+        refused=True,
+    )
 
 
 def choose(location: Location, candidates: Sequence[Scene], config: BuildConfig) -> LocationPlan:

@@ -138,8 +138,8 @@ class Locations(Frozen):
     )
     match: bool = Field(
         default=False,
-        description="`points` are published patch centres to reproduce (SSL4EO-S12): keep their ids and order, and "
-        "do not enforce the spacing.",
+        description="`points` are published patch centres to reproduce (SSL4EO-S12): keep their ids, do not "
+        "enforce the spacing, and do not refuse places at sea.",
     )
     cities: Path | None = Field(
         default=None,
@@ -378,15 +378,15 @@ class BuildConfig(Frozen):
         Who asks, how fast and from which address may change between two runs of one build.
         """
         tree: dict[str, object] = self.model_dump(mode="json")
-        source = self.source
+        source, sandbox = self.source, self.sandbox
+        # A server on this machine is never the real Earth Engine: their pixels must not meet in one folder.
         tree["source"] = {
-            "imagery": "sandbox" if source.is_sandbox else "earth_engine",
+            "imagery": "loopback" if source.is_loopback else "earth_engine",
             "native_lattice": source.native_lattice,
         }
-        sandbox = self.sandbox
         tree["jobs"] = self.jobs.model_dump(mode="json", exclude={"dask_scheduler"})
         tree["sandbox"] = (
-            {"seed": sandbox.seed, "catalogue": str(sandbox.catalogue or "")} if source.is_sandbox else {}
+            {"seed": sandbox.seed, "catalogue": str(sandbox.catalogue or "")} if source.is_loopback else {}
         )
         return tree
 

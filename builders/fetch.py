@@ -108,8 +108,9 @@ def _fetch_and_stage(
     config: BuildConfig, source: ImagerySource, plan: LocationPlan, *, layout: Layout, job: int
 ) -> _Done:
     if plan.refusal:
-        refused = LocationOutcome(plan.location.id, Status.NO_SCENE, plan.refusal)
-        return _Done(refused, num_requests=0, resumed=False)
+        status = Status.REFUSED if plan.refused else Status.NO_SCENE
+        outcome = LocationOutcome(plan.location.id, status, plan.refusal)
+        return _Done(outcome, num_requests=0, resumed=False)
     path = staged_path(layout, job, plan.location.id)
     key = location_key(config, plan)
     earlier = staged_outcome(path, key=key)

@@ -108,6 +108,8 @@ class LocationPlan:
     """Why the location can't be fetched (names the season and counts what was refused); empty if it can."""
     considered: tuple[str, ...] = ()
     """For each season, how many scenes the provider named and why the unusable ones were refused, in words."""
+    refused: bool = False
+    """The provider refused the search itself, so nothing is known of the scenes; `refusal` has its words."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from noldo.atomic import write_errors
+
 logger = logging.getLogger(__name__)
 
 Kind = Literal["start_up", "metadata", "pixels", "fallback"]
@@ -54,15 +56,40 @@ class RequestLog:
         unique = time.monotonic_ns() % 1_000_000
         self.path = folder / f"{stage}-{job}-{os.getpid()}-{started}{unique:06d}.jsonl"
         self._lock = threading.Lock()
+        self._unwritten = b""
 
     def append(self, record: RequestRecord) -> None:
-        """Write one line."""
+        """Write one line.
+
+        Raises
+        ------
+        StoreError
+            If the disk is full or the folder can't be written to; the line is kept for `catch_up`.
+        """
         line = {"at": dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds"), **asdict(record)}
         data = (json.dumps(line, separators=(",", ":")) + "\n").encode()
         with self._lock:
+            self._unwritten += data
+            self._write()
+
+    def catch_up(self) -> None:
+        """Write what could not be written before; does nothing if there is nothing.
+
+        Raises
+        ------
+        StoreError
+            If it still can't be written.
+        """
+        with self._lock:
+            if self._unwritten:
+                self._write()
+
+    def _write(self) -> None:
+        with write_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("ab", buffering=0) as file:
-                file.write(data)
+                while self._unwritten:  # a disk that fills up takes part of a line; the rest follows
+                    self._unwritten = self._unwritten[file.write(self._unwritten) :]
 
 
 def summarise(folder: Path) -> dict[str, int | float]:

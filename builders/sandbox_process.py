@@ -9,6 +9,7 @@ from pathlib import Path
 
 from builders.config import BuildConfig
 from builders.layout import Layout
+from noldo.atomic import write_errors
 from noldo.errors import ConfigError, SourceError
 
 START_WITHIN_S = 60.0
@@ -26,11 +27,16 @@ def start_sandbox(
     ------
     SourceError
         If it does not come up; with the last line it printed.
+    StoreError
+        If the folder of the build can't be written to.
     """
-    layout.sandbox.parent.mkdir(parents=True, exist_ok=True)
-    layout.sandbox.unlink(missing_ok=True)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as output:
+    with write_errors(layout.sandbox):
+        layout.sandbox.parent.mkdir(parents=True, exist_ok=True)
+        layout.sandbox.unlink(missing_ok=True)
+    with write_errors(log):
+        log.parent.mkdir(parents=True, exist_ok=True)
+        output = log.open("wb")
+    with output:
         process = subprocess.Popen(
             _command(config, layout),
             stdin=subprocess.PIPE,

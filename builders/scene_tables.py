@@ -5,8 +5,9 @@ Together they are the provenance of a build: pixels are a pure function of the s
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from builders.outcome_table import choice_fields
@@ -17,8 +18,15 @@ from noldo.errors import InputError
 if TYPE_CHECKING:
     import pyarrow as pa
 
+NO_SEASON = -1
+"""Season of the row that stands for a location whose search the provider refused."""
+
 NO_CHOICE = -1
 """Rank of the row that stands for a season without any usable scene."""
+
+_NONE: Mapping[int, str] = MappingProxyType({})
+
+_NO_SCENE = Scene(0, NO_SEASON, product="", index="", time_ms=0, covers=False, crs_epsg=0)
 
 _NOTHING = SeasonChoice(
     location_id=0,
@@ -41,7 +49,10 @@ _NOTHING = SeasonChoice(
 
 
 def candidate_schema() -> "pa.Schema":
-    """One row a scene, location and season: the fields of `builders.records.Scene`."""
+    """One row a scene, location and season: the fields of `builders.records.Scene`.
+
+    A location whose search the provider refused has one row: season -1, no scene, its words in `refusal`.
+    """
     import pyarrow as pa
 
     return pa.schema(
@@ -59,12 +70,16 @@ def candidate_schema() -> "pa.Schema":
             pa.field("offset_removed", pa.bool_(), nullable=False),
             pa.field("orbit_pass", pa.string(), nullable=False),
             pa.field("relative_orbit", pa.int32(), nullable=False),
+            pa.field("refusal", pa.string(), nullable=False),
         ]
     )
 
 
 def scene_schema() -> "pa.Schema":
-    """One row a location, season and rank; rank -1: no scene was usable, `reason` says why."""
+    """One row a location, season and rank; rank -1: no scene was usable, `reason` says why.
+
+    `refused`: the provider refused the search of this location, so that nothing is known of its scenes.
+    """
     import pyarrow as pa
 
     return pa.schema(
@@ -73,23 +88,42 @@ def scene_schema() -> "pa.Schema":
             *choice_fields(),
             pa.field("considered", pa.string(), nullable=False),
             pa.field("refusal", pa.string(), nullable=False),
+            pa.field("refused", pa.bool_(), nullable=False),
         ]
     )
 
 
-def write_candidates(path: Path, scenes: Sequence[Scene]) -> None:
-    """Write what the provider named, in its order.
+@dataclass(frozen=True)
+class Candidates:
+    """What the provider said to the search of some locations."""
+
+    scenes: list[Scene]
+    """In its order."""
+    refusals: dict[int, str]
+    """Location to the provider's words, where it refused the search: not the same as having no scene."""
+
+
+def write_candidates(path: Path, scenes: Sequence[Scene], *, refusals: Mapping[int, str] = _NONE) -> None:
+    """Write what the provider named, in its order, then the locations it refused to search.
+
+    Parameters
+    ----------
+    refusals
+        Location to the provider's words.
 
     Raises
     ------
     StoreError
         If the file can't be written.
     """
-    write_rows(path, [asdict(scene) for scene in scenes], schema=candidate_schema())
+    rows = [asdict(scene) | {"refusal": ""} for scene in scenes]
+    for location_id, words in refusals.items():
+        rows.append(asdict(_NO_SCENE) | {"location_id": location_id, "refusal": words})
+    write_rows(path, rows, schema=candidate_schema())
 
 
-def read_candidates(path: Path) -> list[Scene]:
-    """The scenes of a search job.
+def read_candidates(path: Path) -> Candidates:
+    """The scenes and the refusals of a search job.
 
     Raises
     ------
@@ -101,7 +135,13 @@ def read_candidates(path: Path) -> list[Scene]:
         schema=candidate_schema(),
         remedy="delete it and run the build again: the search is repeated",
     )
-    return [Scene(**row) for row in rows]
+    refusals = {row["location_id"]: row["refusal"] for row in rows if row["season"] == NO_SEASON}
+    scenes = [
+        Scene(**{name: row[name] for name in Scene.__dataclass_fields__})
+        for row in rows
+        if row["season"] != NO_SEASON
+    ]
+    return Candidates(scenes, refusals)
 
 
 def write_plans(path: Path, plans: Sequence[LocationPlan]) -> None:
@@ -121,8 +161,8 @@ def _plan_rows(plan: LocationPlan) -> list[dict[str, object]]:
     for season, (ranked, words) in enumerate(zip(plan.seasons, considered, strict=True)):
         for choice in ranked or (_NOTHING,):
             row = asdict(choice) | {"location_id": plan.location.id, "season": season}
-            row |= {"considered": words, "refusal": plan.refusal}
-            row["reason"] = choice.reason if ranked else words
+            row |= {"considered": words, "refusal": plan.refusal, "refused": plan.refused}
+            row["reason"] = choice.reason if ranked else words or plan.refusal
             rows.append(row)
     return rows
 
@@ -165,6 +205,7 @@ def _plan(location: Location, rows: Sequence[Mapping[str, Any]]) -> LocationPlan
         seasons=tuple(seasons),
         refusal=rows[0]["refusal"],
         considered=tuple(considered) if any(considered) else (),
+        refused=rows[0]["refused"],
     )
 
 

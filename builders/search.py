@@ -15,10 +15,10 @@ from builders.build import cut_of
 from builders.config import BuildConfig
 from builders.crew import in_threads
 from builders.layout import Layout
-from builders.records import Location, Scene
-from builders.scene_tables import read_candidates, write_candidates
+from builders.records import Location
+from builders.scene_tables import Candidates, read_candidates, write_candidates
 from builders.sources import ImagerySource
-from noldo.errors import InputError, SourceError
+from noldo.errors import InputError, RequestRefusedError, RequestTooLargeError, SourceError
 
 logger = logging.getLogger(__name__)
 
@@ -51,8 +51,8 @@ def run_search(
     rows = cut_of(config).rows_of_search(search)
     locations = read_locations(layout.locations, rows.start, rows.stop)
     spool = search_spool(layout, search)
-    scenes = search_locations(config, source, locations, spool=spool, concurrency=concurrency)
-    write_candidates(out, scenes)
+    found = search_locations(config, source, locations, spool=spool, concurrency=concurrency)
+    write_candidates(out, found.scenes, refusals=found.refusals)
     shutil.rmtree(spool, ignore_errors=True)
 
 
@@ -69,8 +69,11 @@ def search_locations(
     spool: Path,
     concurrency: int,
     grace_s: float = 30.0,
-) -> list[Scene]:
+) -> Candidates:
     """Candidates of all locations, in the locations' order whatever the order of the answers.
+
+    A request that the provider refuses is asked in halves, until the location that it refuses stands alone:
+    that one gets the provider's words, and the others their scenes.
 
     Parameters
     ----------
@@ -85,31 +88,39 @@ def search_locations(
         If an answer can't be kept.
     """
     parts = batches(locations, largest=config.jobs.locations_per_request)
-    answers: list[list[Scene]] = [[] for _ in parts]
+    answers = [Candidates([], {}) for _ in parts]
     progress = _Progress(total=len(parts))
 
-    def work(number: int) -> tuple[int, list[Scene]]:
+    def work(number: int) -> tuple[int, Candidates]:
         return number, _ask_once(config, source, parts[number], spool=spool)
 
-    for number, scenes in in_threads(
+    for number, answer in in_threads(
         work,
         range(len(parts)),
         concurrency=min(concurrency, max(1, len(parts))),
         tick=progress.tick,
         grace_s=grace_s,
     ):
-        answers[number] = scenes
+        answers[number] = answer
         progress.num_done += 1
-    scenes = [scene for answer in answers for scene in answer]
-    found = {scene.location_id for scene in scenes}
+    found = _joined(answers)
+    searched = {scene.location_id for scene in found.scenes} | set(found.refusals)
     logger.info(
-        "%d locations searched in %d requests: %d candidates; %d locations have none",
+        "%d locations searched in %d batches: %d candidates; %d locations have none, %d were refused",
         len(locations),
         len(parts),
-        len(scenes),
-        len(locations) - len(found),
+        len(found.scenes),
+        len(locations) - len(searched),
+        len(found.refusals),
     )
-    return scenes
+    return found
+
+
+def _joined(answers: Sequence[Candidates]) -> Candidates:
+    return Candidates(
+        scenes=[scene for answer in answers for scene in answer.scenes],
+        refusals={place: words for answer in answers for place, words in answer.refusals.items()},
+    )
 
 
 def batches(locations: Sequence[Location], *, largest: int) -> list[Sequence[Location]]:
@@ -124,22 +135,39 @@ def batches(locations: Sequence[Location], *, largest: int) -> list[Sequence[Loc
 
 def _ask_once(
     config: BuildConfig, source: ImagerySource, locations: Sequence[Location], *, spool: Path
-) -> list[Scene]:
+) -> Candidates:
     kept = spool / f"{batch_key(config, locations)}.parquet"
     if kept.exists():
         try:
             return read_candidates(kept)
         except InputError as error:
             logger.warning("%s; asked again", error)
-    scenes = source.search(locations)
+    answer = _ask(config, source, locations, spool=spool)
+    write_candidates(kept, answer.scenes, refusals=answer.refusals)
+    return answer
+
+
+def _ask(
+    config: BuildConfig, source: ImagerySource, locations: Sequence[Location], *, spool: Path
+) -> Candidates:
+    """One metadata request, or two of half the size where the provider refuses it."""
+    try:
+        scenes = source.search(locations)
+    except (RequestRefusedError, RequestTooLargeError) as error:
+        if len(locations) == 1:
+            logger.warning("location %d: the provider refused the search: %s", locations[0].id, error)
+            return Candidates([], {locations[0].id: str(error)})
+        middle = len(locations) // 2
+        logger.info("a search of %d locations was refused (%s); asked in halves", len(locations), error)
+        halves = (locations[:middle], locations[middle:])
+        return _joined([_ask_once(config, source, half, spool=spool) for half in halves])
     asked = {location.id for location in locations}
     if strange := sorted({scene.location_id for scene in scenes} - asked):
         raise SourceError(
             f"search: the answer has scenes of location {strange[0]}, which was not asked for; "
             "this is a defect of the source's reader: please report it"
         )
-    write_candidates(kept, scenes)
-    return scenes
+    return Candidates(scenes, {})
 
 
 def batch_key(config: BuildConfig, locations: Sequence[Location]) -> str:
@@ -159,4 +187,4 @@ class _Progress:
     def tick(self) -> None:
         if time.monotonic() >= self._next_at:
             self._next_at = time.monotonic() + PROGRESS_S
-            logger.info("%d of %d metadata requests done", self.num_done, self._total)
+            logger.info("%d of %d batches searched", self.num_done, self._total)

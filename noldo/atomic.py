@@ -28,13 +28,32 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
         partial.replace(path)
     except OSError as error:
         _discard(partial)
-        raise StoreError(
-            f"{path}: can't be written ({error.strerror}); free space or choose a writable folder, "
-            "then run the same command again"
-        ) from error
+        raise _unwritable(path, error) from error
     except BaseException:
         _discard(partial)
         raise
+
+
+@contextmanager
+def write_errors(path: Path) -> Iterator[None]:
+    """Say of an OSError in the block that `path` can't be written.
+
+    Raises
+    ------
+    StoreError
+        If the disk is full, or the folder can't be written to.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> StoreError:
+    return StoreError(
+        f"{path}: can't be written ({error.strerror or error}); free space or choose a writable folder, "
+        "then run the same command again"
+    )
 
 
 def _discard(partial: Path) -> None:
@@ -48,9 +67,15 @@ def write_if_changed(path: Path, content: bytes) -> bool:
     Returns
     -------
     Whether anything was written.
+
+    Raises
+    ------
+    StoreError
+        If the disk is full, or the folder can't be written to.
     """
-    if path.is_file() and path.read_bytes() == content:
-        return False
+    with suppress(OSError):  # missing or unreadable: not these bytes
+        if path.read_bytes() == content:
+            return False
     with atomic_file(path) as file:
         file.write(content)
     return True

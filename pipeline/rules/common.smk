@@ -11,6 +11,7 @@ from builders.layout import Layout
 from noldo.errors import NoldoError
 from noldo.products import array_specs
 from noldo.shard_paths import shard_file
+from noldo.store_files import metadata_files, row_files
 from snakemake.exceptions import WorkflowError
 
 try:
@@ -28,6 +29,12 @@ shell.prefix(
     f"set -euo pipefail; export PATH='{Path(sys.executable).parent}':\"$PATH\""
     f" PYTHONPATH='{workflow.basedir}'; "
 )
+
+# A job claims a part of the project's quota; config and profile both limit the sum.
+quota = build_config.source.max_concurrent
+if "ee_requests" in workflow.global_resources:
+    quota = min(quota, workflow.global_resources["ee_requests"].value)
+workflow.register_resource("ee_requests", quota)
 
 running = None
 """Lock and sandbox of the build in progress; set by onstart."""
@@ -58,9 +65,15 @@ def shard_files(shard):
     ]
 
 
-def every_shard():
-    """Every file of every shard."""
-    return [file for shard in cut.shards for file in shard_files(shard)]
+def store_files():
+    """Every file of the store: shards, metadata, small arrays."""
+    shards = [file for shard in cut.shards for file in shard_files(shard)]
+    return [*shards, *in_store(metadata_files(arrays)), *in_store(row_files())]
+
+
+def in_store(names):
+    """Files of the store by their names in it."""
+    return [f"{layout.store}/{name}" for name in names]
 
 
 def ready_for_shard(wildcards):

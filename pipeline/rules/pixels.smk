@@ -14,7 +14,7 @@ rule fetch_pixels:
     log:
         log_of("fetch_pixels/{job}.log"),
     resources:
-        ee_requests=8,  # claimed here, used below, limited in profiles/default
+        ee_requests=min(8, quota),  # claimed here, used below, limited in profiles/default
     params:
         version=versions.PIXELS,
         config=layout.config,
@@ -27,7 +27,7 @@ rule pack_shard:
     """One file an array, written whole."""
     input:
         ready=ready_for_shard,
-        store=ancient(f"{layout.store}/zarr.json"),
+        store=[ancient(file) for file in in_store(metadata_files(arrays))],
     output:
         ensure(shard_files("{shard}"), non_empty=True),
     log:

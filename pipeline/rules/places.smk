@@ -23,7 +23,7 @@ rule plan_locations:
 rule create_store:
     """The metadata of every array: written once, so that packing is only ever adding files."""
     output:
-        f"{layout.store}/zarr.json",
+        in_store(metadata_files(arrays)),
     log:
         log_of("create_store.log"),
     params:

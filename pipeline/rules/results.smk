@@ -22,7 +22,9 @@ rule write_index:
     input:
         layout.statistics,
         [layout.outcomes(job) for job in cut.jobs],
+        in_store(metadata_files(arrays)),
     output:
+        in_store(row_files()),
         layout.index,
         layout.manifest,
         layout.run,

@@ -4,13 +4,14 @@
 rule search_scenes:
     """Every scene the provider has for the locations of one search job."""
     input:
+        [path for path in (build_config.sandbox.catalogue,) if path],
         locations=layout.locations,
     output:
         str(layout.work / "candidates" / "{search}.parquet"),
     log:
         log_of("search_scenes/{search}.log"),
     resources:
-        ee_requests=4,
+        ee_requests=min(4, quota),
     params:
         version=versions.SEARCH,
         config=layout.config,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from builders import build_lock
-from noldo.errors import BuildInUseError
+from noldo.errors import BuildInUseError, StoreError
 
 ROOT = Path(__file__).parents[2]
 
@@ -93,3 +93,14 @@ def test_a_job_of_a_living_build_goes_on(tmp_path):
         time.sleep(4 * build_lock.WATCH_EVERY_S)
         assert job.poll() is None
         end(job)
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match=r"file/work: can't be written .*choose a writable folder"):
+        build_lock.take_ownership(tmp_path / "file" / "work")
+    with (
+        pytest.raises(StoreError, match=r"file/work: can't be written"),
+        build_lock.as_job(tmp_path / "file/work"),
+    ):
+        pytest.fail("no job may start")

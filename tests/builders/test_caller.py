@@ -21,6 +21,7 @@ from noldo.errors import (
     SceneUnavailableError,
     SourceError,
     SourceUnavailableError,
+    StoreError,
 )
 
 PATIENCE_S = 100.0
@@ -182,3 +183,16 @@ def test_each_attempt_is_a_line_with_its_outcome(tmp_path: Path):
     ):
         assert f'"outcome":{words}' in line
     assert '"message":"busy"' in lines[0]
+
+
+def test_an_answer_is_not_lost_to_a_full_disk_and_nothing_more_is_asked_meanwhile(tmp_path, caplog):
+    bench = World(tmp_path)
+    bench.requests.touch()  # a file where the folder should be
+    assert bench.caller.call(bench.failing(), kind="pixels") == "answer"
+    assert "can't be written" in caplog.text
+    with pytest.raises(StoreError, match="can't be written"):
+        bench.caller.call(bench.failing(), kind="pixels")
+    assert bench.attempts == 1
+    bench.requests.unlink()
+    assert bench.caller.call(bench.failing(), kind="pixels") == "answer"
+    assert summarise(bench.requests)["pixels"] == 2

@@ -90,6 +90,9 @@ def test_who_asks_does_not_change_what_is_built():
     assert sandbox.digest() == parse_config(tree(source={"max_concurrent": 3}), where="x").digest()
     assert sandbox.digest() == parse_config(tree(jobs={"dask_scheduler": "tcp://h:1"}), where="x").digest()
     assert sandbox.digest() != parse_config(tree(sandbox={"seed": 1}), where="x").digest()
+    by_hand = {"url": "http://127.0.0.1:8080"}
+    assert sandbox.digest() == parse_config(tree(source=by_hand), where="x").digest()
+    assert sandbox.digest() != parse_config(tree(source=by_hand, sandbox={"seed": 1}), where="x").digest()
     real = {"url": "https://earthengine.example", "project": "p"}
     assert sandbox.digest() != parse_config(tree(source=real), where="x").digest()
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from builders.request_log import RequestLog, RequestRecord, summarise
+from noldo.errors import StoreError
 
 ROOT = Path(__file__).parents[2]
 
@@ -93,3 +94,35 @@ def test_a_torn_last_line_is_skipped_and_said(tmp_path: Path, caplog: pytest.Log
     for cut in range(len(whole)):
         log.path.write_bytes(whole[:cut])
         assert summarise(tmp_path)["pixels"] <= 2
+
+
+def test_a_full_disk_is_one_line_that_names_the_file(tmp_path: Path):
+    log = RequestLog(tmp_path, stage="fetch", job="7")
+    log.path = Path("/dev/full")
+    with pytest.raises(
+        StoreError, match=r"^/dev/full: can't be written \(No space left on device\); free space"
+    ):
+        log.append(record())
+
+
+def test_a_folder_that_is_a_file_is_one_line_too(tmp_path: Path):
+    (tmp_path / "file").touch()
+    log = RequestLog(tmp_path / "file" / "requests", stage="fetch", job="7")
+    with pytest.raises(StoreError, match=r"file/requests/fetch-7-.*can't be written"):
+        log.append(record())
+
+
+def test_lines_that_found_no_room_are_written_once_there_is_some(tmp_path: Path):
+    log = RequestLog(tmp_path, stage="fetch", job="7")
+    log.catch_up()
+    assert not log.path.exists()
+    good, log.path = log.path, Path("/dev/full")
+    for _ in range(2):
+        with pytest.raises(StoreError):
+            log.append(record())
+    with pytest.raises(StoreError):
+        log.catch_up()
+    log.path = good
+    log.catch_up()
+    log.append(record())
+    assert summarise(tmp_path)["pixels"] == 3

@@ -10,6 +10,7 @@ from builders.outcome_table import read_outcomes, write_outcomes
 from builders.records import LocationOutcome, Scene, SeasonOutcome
 from builders.scene_tables import (
     NO_CHOICE,
+    Candidates,
     candidate_schema,
     read_candidates,
     read_plans,
@@ -56,13 +57,26 @@ OUTCOMES = [
 
 def test_candidates_come_back_as_they_were(tmp_path):
     write_candidates(tmp_path / "c.parquet", [SCENE, RADAR])
-    assert read_candidates(tmp_path / "c.parquet") == [SCENE, RADAR]
+    assert read_candidates(tmp_path / "c.parquet") == Candidates([SCENE, RADAR], {})
+
+
+def test_a_refused_search_comes_back_apart_from_scenes_and_from_having_none(tmp_path):
+    write_candidates(tmp_path / "c.parquet", [SCENE], refusals={9: "HTTP 400: no"})
+    assert read_candidates(tmp_path / "c.parquet") == Candidates([SCENE], {9: "HTTP 400: no"})
+
+
+def test_the_plan_of_a_refused_search_says_so_after_a_round_trip(tmp_path):
+    path = tmp_path / "s.parquet"
+    refused = replace(refused_plan(2), refusal="HTTP 400: no", refused=True)
+    write_plans(path, [refused, refused_plan(3)])
+    assert read_plans(path, [refused.location, refused_plan(3).location]) == [refused, refused_plan(3)]
+    assert {row["reason"] for row in pq.read_table(path).to_pylist()[:2]} == {"HTTP 400: no"}
 
 
 def test_a_missing_cloud_percentage_stays_missing(tmp_path):
     cloudless = replace(SCENE, cloud_percent=None)
     write_candidates(tmp_path / "c.parquet", [cloudless])
-    assert read_candidates(tmp_path / "c.parquet")[0].cloud_percent is None
+    assert read_candidates(tmp_path / "c.parquet").scenes[0].cloud_percent is None
 
 
 @given(st.lists(st.sampled_from([SCENE, RADAR]), max_size=5))
@@ -71,7 +85,7 @@ def test_the_same_candidates_are_the_same_bytes(tmp_path_factory, scenes):
     for name in ("a", "b"):
         write_candidates(folder / name, scenes)
     assert (folder / "a").read_bytes() == (folder / "b").read_bytes()
-    assert read_candidates(folder / "a") == scenes
+    assert read_candidates(folder / "a").scenes == scenes
 
 
 def test_plans_come_back_as_they_were_also_in_part(tmp_path):

@@ -56,7 +56,8 @@ def test_info_counts_what_was_tried_kept_and_asked(build_once):
     requests = info["requests"]
     assert set(requests) >= {"metadata", "pixels", "fallback", "retried", "start_up", "largest_bytes"}
     assert requests["metadata"] == 1
-    assert requests["pixels"] <= 8
+    assert requests["pixels"] == info["locations"]
+    assert requests["retried"] == 0
     assert requests["largest_bytes"] < 48 * 2**20
 
 
@@ -98,6 +99,21 @@ def test_deleting_one_shard_rebuilds_one_job(copy):
     assert "search_scenes" not in planned
     copy.build(tiny_config())
     assert copy.digest() == before
+
+
+@pytest.mark.parametrize(
+    "file", ["zarr.json", "s1_grd_10m/zarr.json", "season/c/0", "id/c/0", "time_s2/c/0/0"]
+)
+def test_a_lost_small_file_comes_back_without_a_request(copy, file):
+    before, content = copy.digest(), (copy.folder / "results/tiny/nol.zarr" / file).read_bytes()
+    (copy.folder / "results/tiny/nol.zarr" / file).unlink()
+    assert copy.noldo("verify", "results/tiny").returncode == 1
+    planned = jobs_planned(copy)
+    assert not {"search_scenes", "fetch_pixels", "pack_shard"} & set(planned)
+    copy.build(tiny_config())
+    assert copy.digest() == before
+    assert (copy.folder / "results/tiny/nol.zarr" / file).read_bytes() == content
+    assert copy.noldo("verify", "results/tiny").returncode == 0
 
 
 @pytest.fixture

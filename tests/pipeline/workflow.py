@@ -60,6 +60,17 @@ class Workflow:
             check=False,
         )
 
+    def run_measured(self, *arguments: str, cores: int = 2) -> tuple[int, str, int]:
+        """(exit status, what was printed, memory in kB of the largest process of the run)."""
+        printed = self.folder / "printed.txt"
+        with printed.open("wb") as file:
+            process = subprocess.Popen(
+                self.command(*arguments, cores=cores), stdout=file, stderr=subprocess.STDOUT, cwd=self.folder
+            )
+            _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        return process.returncode, printed.read_text(encoding="utf-8"), usage.ru_maxrss
+
     def build(self, tree: dict[str, object], *arguments: str, cores: int = 2, timeout: float = 600) -> str:
         """Build, insist that it worked, and return what was printed."""
         config = self.write_config(tree)
