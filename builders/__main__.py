@@ -11,6 +11,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from builders.build import require_project
 from builders.build_lock import as_job
 from builders.config import BuildConfig, load_config
 from builders.layout import Layout
@@ -52,7 +53,7 @@ def locations(*, config: Config, out: Path) -> None:
 def search(*, config: Config, search: int, concurrency: int, out: Path) -> None:
     """Ask for every scene of the locations of one search job."""
     from builders.earth_engine import EarthEngine
-    from builders.sandbox_process import source_url
+    from builders.sandbox_process import end_with_sandbox, source_url
     from builders.search import run_search
 
     def step(build: BuildConfig, layout: Layout) -> None:
@@ -64,6 +65,7 @@ def search(*, config: Config, search: int, concurrency: int, out: Path) -> None:
             job=str(search),
             layout=layout,
         )
+        end_with_sandbox(build, layout)
         run_search(build, source, layout, search=search, concurrency=concurrency, out=out)
 
     _job(config, step, name="search", piece=search)
@@ -87,7 +89,7 @@ def fetch(*, config: Config, job: int, concurrency: int) -> None:
     """Fetch, check and stage the pixels of one job."""
     from builders.earth_engine import EarthEngine
     from builders.fetch import run_fetch
-    from builders.sandbox_process import source_url
+    from builders.sandbox_process import end_with_sandbox, source_url
 
     def step(build: BuildConfig, layout: Layout) -> None:
         source = EarthEngine.connect(
@@ -98,6 +100,7 @@ def fetch(*, config: Config, job: int, concurrency: int) -> None:
             job=str(job),
             layout=layout,
         )
+        end_with_sandbox(build, layout)
         run_fetch(build, source, layout, job=job, concurrency=concurrency)
 
     _job(config, step, name="fetch", piece=job)
@@ -183,6 +186,7 @@ def check_source(*, config: Config) -> None:
     from builders.check_source import run_check_source
 
     build = load_config(config)
+    require_project(build)
     if not run_check_source(build, Layout(build.name)):
         sys.exit(1)
 
@@ -194,6 +198,7 @@ def clear_quota(*, config: Config) -> None:
 
     build = load_config(config)
     clear_holds(Layout(build.name), build.source)
+    print(f"nothing holds requests of project {build.source.project or '(none)'} any more")
 
 
 @app.command
@@ -224,6 +229,7 @@ def main() -> None:
         stream=sys.stderr,
     )
     signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGINT, _stop)  # shells start background jobs with it ignored
     try:
         app()
     except NoldoError as error:

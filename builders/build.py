@@ -81,6 +81,10 @@ def _first_difference(before: object, now: object, path: str = "") -> tuple[str,
         for key in sorted(before.keys() | now.keys()):
             if before.get(key) != now.get(key):
                 return _first_difference(before.get(key), now.get(key), f"{path}.{key}".lstrip("."))
+    if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        for position, (old, new) in enumerate(zip(before, now, strict=True)):
+            if old != new:
+                return _first_difference(old, new, f"{path}[{position}]")
     return path, json.dumps(before), json.dumps(now)
 
 
@@ -116,8 +120,8 @@ def farewell(layout: Layout) -> str:
 def advice(layout: Layout) -> str:
     """The last lines of a build that stopped."""
     return (
-        "The build stopped; the reason is the last line of the failed job's log above. What was fetched is kept: "
-        f"the same command goes on from there ({layout.work})."
+        "The build stopped: interrupted, or for the reason in the last line of the failed job's log above.\n"
+        f"What was fetched is kept in {layout.work}; the same command goes on from there."
     )
 
 

@@ -37,6 +37,10 @@ def run_locations(config: BuildConfig, out: Path) -> None:
     locations = plan_locations(config)
     write_locations(locations, out)
     splits = [location.split for location in locations]
+    if "train" not in splits:
+        logger.warning(
+            "no location is left for training: all fell into validation or test blocks; lower split.val"
+        )
     logger.info(
         "%d locations (%s) written to %s",
         len(locations),

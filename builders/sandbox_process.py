@@ -1,9 +1,11 @@
 """Starts and stops the sandbox that serves a build. Standard library only: snakemake's process calls this."""
 
 import json
+import logging
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -13,6 +15,9 @@ from noldo.atomic import write_errors
 from noldo.errors import ConfigError, SourceError
 
 START_WITHIN_S = 60.0
+WATCH_EVERY_S = 1.0
+
+logger = logging.getLogger(__name__)
 
 
 def start_sandbox(
@@ -80,6 +85,24 @@ def stop_sandbox(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+def end_with_sandbox(config: BuildConfig, layout: Layout) -> None:
+    """End this process when the sandbox it asks does: waiting for an answer would be waiting for nobody."""
+    if not config.source.is_sandbox:
+        return
+    pid = int(json.loads(layout.sandbox.read_text(encoding="utf-8"))["pid"])
+
+    def watch() -> None:
+        while Path(f"/proc/{pid}").exists() or not Path("/proc").exists():
+            time.sleep(WATCH_EVERY_S)
+        logger.error(
+            "the sandbox of this build ended; see logs/%s/sandbox.log; start the build again", layout.name
+        )
+        logging.shutdown()
+        os._exit(1)  # threads may be waiting for answers that will not come
+
+    threading.Thread(target=watch, daemon=True, name="sandbox-watch").start()
 
 
 def source_url(config: BuildConfig, layout: Layout) -> str:

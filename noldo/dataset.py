@@ -49,7 +49,8 @@ class NoldoS12(Dataset[Sample]):
     root
         A results folder, the path of its `nol.zarr`, or the URL of either (`s3://`, `gs://`).
     modalities
-        Products to load: `s2_l1c`, `s2_l2a`, `s2_scl`, `s1_grd`, `dynamic_world_probability`; none: labels alone.
+        Products to load: `s2_l1c`, `s2_l2a`, `s2_scl`, `s1_grd`, `dynamic_world_probability`. None: L1C (or L2A, if
+        there is no L1C) and Sentinel-1, as far as they are stored.
     bands
         Bands of Sentinel-2: 13, 12, 9 or 3 (as in CromSS), names, or None for all that are stored.
     season
@@ -79,7 +80,7 @@ class NoldoS12(Dataset[Sample]):
         root: str | Path,
         *,
         subset: str = "nol",
-        modalities: Sequence[str] = ("s2_l1c", "s1_grd"),
+        modalities: Sequence[str] | None = None,
         bands: BandChoice = None,
         season: Season = "random",
         split: str | None = "train",
@@ -122,6 +123,10 @@ class NoldoS12(Dataset[Sample]):
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that `season="random"` draws for; call it before each epoch, as with samplers."""
         self._epoch[0] = epoch
+
+    def __repr__(self) -> str:
+        arrays = ", ".join(spec.name for spec, _ in self._images)
+        return f"NoldoS12({self._reader.files.where!r}, {len(self)} locations, season={self._season!r}, {arrays})"
 
     def __len__(self) -> int:
         """Kept locations of the split."""
@@ -187,10 +192,17 @@ def _kept_rows(reader: StoreReader, split: str | None) -> dict[str, np.ndarray]:
     return values | {"row": rows}
 
 
+def _is_stored(reader: StoreReader, product: str) -> bool:
+    return any(spec.product == product for spec in reader.layout.specs)
+
+
 def _chosen_images(
-    reader: StoreReader, modalities: Sequence[str], bands: BandChoice
+    reader: StoreReader, modalities: Sequence[str] | None, bands: BandChoice
 ) -> list[tuple[ArraySpec, list[int] | None]]:
     """Arrays to read, each with the positions of the chosen bands (None: all, or no band axis)."""
+    if modalities is None:
+        optical = [name for name in ("s2_l1c", "s2_l2a") if _is_stored(reader, name)][:1]
+        modalities = [*optical, *(name for name in ("s1_grd",) if _is_stored(reader, name))]
     modalities = (modalities,) if isinstance(modalities, str) else tuple(modalities)
     specs = reader.layout.specs
     stored = {spec.product for spec in specs if spec.product != LABELS}

@@ -30,7 +30,7 @@ def object_store(url: str) -> Any:
     """
     scheme = url.split("://", 1)[0]
     if scheme not in SCHEMES:
-        raise StoreError(f"{url}: scheme {scheme!r} is not supported; give a folder, s3://... or gs://...")
+        raise StoreError(f"{url}: scheme {scheme!r} is not supported; give s3://... or gs://...")
     try:
         from obstore.store import from_url
     except ImportError:

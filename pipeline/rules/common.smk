@@ -88,7 +88,10 @@ def scenes_for_job(wildcards):
 
 onstart:
     global running
-    running = build.start(build_config, layout, basedir=Path(workflow.basedir))
+    try:
+        running = build.start(build_config, layout, basedir=Path(workflow.basedir))
+    except NoldoError as error:
+        raise WorkflowError(str(error)) from None
 
 
 onsuccess:

@@ -18,7 +18,7 @@ def test_a_folder_of_another_config_is_refused_with_the_key_that_differs(tmp_pat
     build.write_config(config(), layout)
     build.check_folder(config(), layout)
     other = config(seasons=[{"name": "summer", "date": "2020-06-21"}])
-    with pytest.raises(ConfigError, match=r"seasons was .*2021-06-21.*2020-06-21"):
+    with pytest.raises(ConfigError, match=r"seasons\[0\].date was .*2021-06-21.*2020-06-21"):
         build.check_folder(other, layout)
 
 

@@ -31,7 +31,7 @@ def test_a_config_of_the_user_replaces_the_default_whole(workflow):
     tree = tiny_config(name="mine")
     del tree["source"], tree["jobs"]
     config = workflow.write_config(tree)
-    done = workflow.run("--configfile", str(config), "-n")
+    done = workflow.run("--configfile", str(config), "-n", "-q", "host")
     assert done.returncode == 0, done.stderr
     # The default's jobs of 16 locations would give four fetch jobs for 64 locations, and another split.
     assert "results/mine/report.html" in done.stdout + done.stderr
@@ -53,7 +53,7 @@ def test_no_key_of_the_default_config_survives_in_the_users_build(workflow):
 
 
 def test_a_single_key_may_be_changed_on_the_command_line(workflow):
-    done = workflow.run("-n", "--config", "name=other", "--", "build_noldo")
+    done = workflow.run("-n", "-q", "host", "--config", "name=other", "--", "build_noldo")
     assert done.returncode == 0, done.stderr
     assert "results/other/" in done.stdout + done.stderr
 
