@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -60,8 +61,8 @@ class Workflow:
             check=False,
         )
 
-    def run_measured(self, *arguments: str, cores: int = 2) -> tuple[int, str, int]:
-        """(exit status, what was printed, memory in kB of the largest process of the run)."""
+    def run_measured(self, *arguments: str, cores: int = 2) -> tuple[int, str, resource.struct_rusage]:
+        """(exit status, what was printed, CPU seconds of the run and memory in kB of its largest process)."""
         printed = self.folder / "printed.txt"
         with printed.open("wb") as file:
             process = subprocess.Popen(
@@ -69,7 +70,7 @@ class Workflow:
             )
             _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
-        return process.returncode, printed.read_text(encoding="utf-8"), usage.ru_maxrss
+        return process.returncode, printed.read_text(encoding="utf-8"), usage
 
     def build(self, tree: dict[str, object], *arguments: str, cores: int = 2, timeout: float = 600) -> str:
         """Build, insist that it worked, and return what was printed."""
