@@ -11,7 +11,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from builders.build import require_project
+from builders.build import ERROR_PREFIX, require_project
 from builders.build_lock import as_job
 from builders.config import BuildConfig, load_config
 from builders.layout import Layout
@@ -235,14 +235,14 @@ def main() -> None:
     except NoldoError as error:
         from builders.exit_codes import exit_code
 
-        print(f"builders: {error}", file=sys.stderr)
+        print(f"{ERROR_PREFIX}{error}", file=sys.stderr)
         sys.exit(exit_code(error))
     except OSError as error:  # the last resort: what can be written to says so in a line of its own
         logging.getLogger(__name__).debug("where it happened:", exc_info=True)
-        print(f"builders: {_unwritable(error)}", file=sys.stderr)
+        print(f"{ERROR_PREFIX}{_unwritable(error)}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
-        print("builders: interrupted; the same command goes on from here", file=sys.stderr)
+        print(f"{ERROR_PREFIX}interrupted; the same command goes on from here", file=sys.stderr)
         sys.exit(130)
 
 

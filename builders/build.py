@@ -6,6 +6,7 @@ Called from the Snakefile, so it imports nothing heavy.
 import json
 import os
 import subprocess
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,9 @@ from builders.layout import Layout
 from builders.quota_state import clear_authentication
 from builders.sandbox_process import start_sandbox, stop_sandbox
 from noldo.errors import ConfigError, NoldoError
+
+ERROR_PREFIX = "builders: "
+"""What `python -m builders` puts before the one line in which it says why it failed."""
 
 PLACEHOLDER_PROJECT = "your-project"
 """What config/noldo_s12.yaml says until its user writes their own."""
@@ -117,12 +121,36 @@ def farewell(layout: Layout) -> str:
     )
 
 
-def advice(layout: Layout) -> str:
-    """The last lines of a build that stopped."""
-    return (
-        "The build stopped: interrupted, or for the reason in the last line of the failed job's log above.\n"
-        f"What was fetched is kept in {layout.work}; the same command goes on from there."
+def advice(layout: Layout, running: "Running | None") -> str:
+    """The last lines of a build that stopped: why, as far as its jobs said so, and how to go on."""
+    reasons = [] if running is None else failures(layout, since_s=running.started_s)
+    return "\n".join(
+        [
+            "The build stopped:" if reasons else "The build stopped.",
+            *(f"  {path}: {words}" for path, words in reasons),
+            f"What was fetched is kept in {layout.work}; the same command goes on from there.",
+        ]
     )
+
+
+def failures(layout: Layout, *, since_s: float) -> list[tuple[Path, str]]:
+    """Logs of this build whose job ended with an error, and its words.
+
+    Parameters
+    ----------
+    since_s
+        Start of the build in seconds since 1970-01-01: older logs are not looked at.
+    """
+    found = []
+    for path in sorted((layout.root / "logs" / layout.name).rglob("*.log")):
+        if path.stat().st_mtime < since_s:
+            continue
+        lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        if lines and lines[-1].startswith(ERROR_PREFIX):
+            found.append((path, lines[-1].removeprefix(ERROR_PREFIX)))
+        elif any(line.startswith("Traceback") for line in lines):
+            found.append((path, f"{lines[-1]} (a defect of ours: please report it with this log)"))
+    return found
 
 
 def require_project(config: BuildConfig) -> None:
@@ -146,6 +174,8 @@ class Running:
 
     lock: IO[str]
     sandbox: subprocess.Popen[bytes] | None
+    started_s: float
+    """Seconds since 1970-01-01."""
 
 
 def start(config: BuildConfig, layout: Layout, *, basedir: Path) -> Running:
@@ -161,6 +191,7 @@ def start(config: BuildConfig, layout: Layout, *, basedir: Path) -> Running:
         If the folder can't be written to.
     """
     require_project(config)
+    started_s = time.time()
     try:
         lock = build_lock.take_ownership(layout.work)
         check_folder(config, layout)
@@ -176,7 +207,7 @@ def start(config: BuildConfig, layout: Layout, *, basedir: Path) -> Running:
     if config.source.is_sandbox:
         log = layout.root / "logs" / layout.name / "sandbox.log"
         sandbox = start_sandbox(config, layout, basedir=basedir, log=log)
-    return Running(lock=lock, sandbox=sandbox)
+    return Running(lock=lock, sandbox=sandbox, started_s=started_s)
 
 
 def write_config(config: BuildConfig, layout: Layout) -> None:

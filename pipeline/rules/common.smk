@@ -101,4 +101,4 @@ onsuccess:
 
 onerror:
     build.finish(running)
-    print(build.advice(layout), file=sys.stderr)
+    print(build.advice(layout, running), file=sys.stderr)

@@ -67,3 +67,20 @@ def test_the_placeholder_project_is_never_asked_for():
     source = {"url": "https://earthengine.example", "project": build.PLACEHOLDER_PROJECT}
     with pytest.raises(ConfigError, match="your own Google Cloud project"):
         build.require_project(config(source=source))
+
+
+def test_the_last_lines_say_why_each_job_failed(tmp_path):
+    layout = Layout("here", root=tmp_path)
+    logs = tmp_path / "logs" / "here" / "fetch_pixels"
+    logs.mkdir(parents=True)
+    (logs / "0.log").write_text("INFO going\nbuilders: the quota is spent; go on tomorrow\n")
+    (logs / "1.log").write_text("INFO done\n")
+    (logs / "2.log").write_text("Traceback (most recent call last):\n  ...\nKeyError: 'x'\n")
+    running = build.Running(lock=(tmp_path / "lock").open("w"), sandbox=None, started_s=0.0)
+    said = build.advice(layout, running)
+    running.lock.close()
+    assert f"{logs / '0.log'}: the quota is spent; go on tomorrow" in said
+    assert "1.log" not in said
+    assert "2.log: KeyError: 'x' (a defect of ours" in said
+    assert "the same command goes on" in said
+    assert build.failures(layout, since_s=4e9) == []
