@@ -85,6 +85,11 @@ class Layout:
         return self.work / "swept" / f"{job}.json"
 
     @property
+    def created(self) -> Path:
+        """Receipt: the metadata of the store was written."""
+        return self.work / "created"
+
+    @property
     def statistics(self) -> Path:
         """Per-band statistics and class counts: JSON."""
         return self.work / "statistics.json"

@@ -27,7 +27,7 @@ rule pack_shard:
     """One file an array, written whole."""
     input:
         ready=ready_for_shard,
-        store=[ancient(file) for file in in_store(metadata_files(arrays))],
+        store=ancient(layout.created),
     output:
         ensure(shard_files("{shard}"), non_empty=True),
     log:

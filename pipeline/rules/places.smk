@@ -24,6 +24,8 @@ rule create_store:
     """The metadata of every array: written once, so that packing is only ever adding files."""
     output:
         in_store(metadata_files(arrays)),
+        # What packing waits for: a lost document comes back without packing anything again.
+        receipt=touch(layout.created),
     log:
         log_of("create_store.log"),
     params:
