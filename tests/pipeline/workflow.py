@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -28,6 +27,15 @@ def tiny_config(name: str = "tiny", **changes: object) -> dict[str, object]:
         "jobs": {"locations_per_shard": 2, "locations_per_job": 4, "locations_per_search": 8},
     }
     return tree | changes
+
+
+MEASURE = """
+import json, resource, subprocess, sys
+status = subprocess.run(sys.argv[2:]).returncode
+usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+json.dump({"cpu_s": usage.ru_utime + usage.ru_stime, "peak_kb": usage.ru_maxrss}, open(sys.argv[1], "w"))
+sys.exit(status)
+"""
 
 
 @dataclass(frozen=True)
@@ -61,16 +69,17 @@ class Workflow:
             check=False,
         )
 
-    def run_measured(self, *arguments: str, cores: int = 2) -> tuple[int, str, resource.struct_rusage]:
-        """(exit status, what was printed, CPU seconds of the run and memory in kB of its largest process)."""
-        printed = self.folder / "printed.txt"
-        with printed.open("wb") as file:
-            process = subprocess.Popen(
-                self.command(*arguments, cores=cores), stdout=file, stderr=subprocess.STDOUT, cwd=self.folder
-            )
-            _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        return process.returncode, printed.read_text(encoding="utf-8"), usage
+    def run_measured(self, *arguments: str, cores: int = 2) -> tuple[int, str, dict[str, float]]:
+        """(exit status, what was printed, `cpu_s` of the run and `peak_kb` of its largest process).
+
+        A small process in between starts it: a child's peak begins with that of whoever forked it.
+        """
+        usage = self.folder / "usage.json"
+        measured = [sys.executable, "-c", MEASURE, str(usage), *self.command(*arguments, cores=cores)]
+        done = subprocess.run(
+            measured, capture_output=True, text=True, cwd=self.folder, check=False, timeout=600
+        )
+        return done.returncode, done.stdout + done.stderr, json.loads(usage.read_text())
 
     def build(self, tree: dict[str, object], *arguments: str, cores: int = 2, timeout: float = 600) -> str:
         """Build, insist that it worked, and return what was printed."""
