@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
@@ -16,6 +16,9 @@ from builders.build_lock import as_job
 from builders.config import BuildConfig, load_config
 from builders.layout import Layout
 from noldo.errors import NoldoError
+
+if TYPE_CHECKING:
+    from builders.earth_engine import EarthEngine
 
 app = App(
     name="python -m builders",
@@ -41,6 +44,18 @@ def _job(
         step(config, layout)
 
 
+def _connect(
+    build: BuildConfig, layout: Layout, *, stage: str, piece: int, concurrency: int
+) -> "EarthEngine":
+    """The imagery source of a build, for one job of a stage."""
+    from builders.earth_engine import EarthEngine
+    from builders.sandbox_process import end_with_sandbox, source_url
+
+    url = source_url(build, layout)
+    end_with_sandbox(build, layout)
+    return EarthEngine.connect(build, url=url, claim=concurrency, stage=stage, job=str(piece), layout=layout)
+
+
 @app.command
 def locations(*, config: Config, out: Path) -> None:
     """Draw or read all places and fix their grids."""
@@ -52,20 +67,10 @@ def locations(*, config: Config, out: Path) -> None:
 @app.command
 def search(*, config: Config, search: int, concurrency: int, out: Path) -> None:
     """Ask for every scene of the locations of one search job."""
-    from builders.earth_engine import EarthEngine
-    from builders.sandbox_process import end_with_sandbox, source_url
     from builders.search import run_search
 
     def step(build: BuildConfig, layout: Layout) -> None:
-        source = EarthEngine.connect(
-            build,
-            url=source_url(build, layout),
-            claim=concurrency,
-            stage="search",
-            job=str(search),
-            layout=layout,
-        )
-        end_with_sandbox(build, layout)
+        source = _connect(build, layout, stage="search", piece=search, concurrency=concurrency)
         run_search(build, source, layout, search=search, concurrency=concurrency, out=out)
 
     _job(config, step, name="search", piece=search)
@@ -87,20 +92,10 @@ def choose(*, config: Config, search: int, out: Path) -> None:
 @app.command
 def fetch(*, config: Config, job: int, concurrency: int) -> None:
     """Fetch, check and stage the pixels of one job."""
-    from builders.earth_engine import EarthEngine
     from builders.fetch import run_fetch
-    from builders.sandbox_process import end_with_sandbox, source_url
 
     def step(build: BuildConfig, layout: Layout) -> None:
-        source = EarthEngine.connect(
-            build,
-            url=source_url(build, layout),
-            claim=concurrency,
-            stage="fetch",
-            job=str(job),
-            layout=layout,
-        )
-        end_with_sandbox(build, layout)
+        source = _connect(build, layout, stage="fetch", piece=job, concurrency=concurrency)
         run_fetch(build, source, layout, job=job, concurrency=concurrency)
 
     _job(config, step, name="fetch", piece=job)

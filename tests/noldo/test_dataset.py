@@ -172,7 +172,7 @@ def test_it_survives_pickling(data_set: DataSet) -> None:
     samples = NoldoS12(data_set.root, seed=3)
     samples.set_epoch(4)
     before = samples[1]
-    copy = pickle.loads(pickle.dumps(samples))
+    copy = pickle.loads(pickle.dumps(samples))  # our own bytes: DataLoader workers pickle samples
     after = copy[1]
     assert after["season"] == before["season"]
     assert torch.equal(after["s2_l1c_10m"], before["s2_l1c_10m"])

@@ -43,7 +43,7 @@ def test_a_pickled_reader_reads_on(data_set: DataSet) -> None:
     reader = StoreReader.open(data_set.store)
     spec = reader.layout.spec("s2_l1c_10m")
     before = reader.pixels(spec, row=0, seasons=[1])
-    copy = pickle.loads(pickle.dumps(reader))
+    copy = pickle.loads(pickle.dumps(reader))  # our own bytes: spawned workers get the reader so
     assert np.array_equal(copy.pixels(spec, row=0, seasons=[1]), before)
 
 

@@ -161,6 +161,7 @@ def test_a_lost_remote_shard_is_an_error(own_data_set: DataSet, bucket: str) -> 
 
 
 def test_a_connection_is_not_pickled(data_set: DataSet, published: str) -> None:
+    # Our own bytes: spawned workers get the reader so.
     reader = pickle.loads(pickle.dumps(StoreReader.open(f"{published}/nol.zarr")))
     assert np.array_equal(reader.row_values("id"), data_set.rows["id"])
 

@@ -1,7 +1,9 @@
 """Bad input and bad luck: one clear line each, and nothing that was fetched is lost."""
 
+import contextlib
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -50,20 +52,26 @@ def test_a_users_own_places_keep_their_ids(workflow):
     assert [(row["id"], row["place"]) for row in rows] == [(30, "there"), (70, "here")]
 
 
+@contextlib.contextmanager
+def mounted(folder: Path, options: str) -> Iterator[Path]:
+    """A small disk of its own at `folder`; not every machine lets tests mount one, and then they say so."""
+    folder.mkdir()
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], capture_output=True, check=False
+    )
+    if done.returncode:
+        pytest.skip(f"mounting a small disk needs root: {done.stderr.decode().strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
 @pytest.fixture
 def small_disk(workflow):
     """`work/` on a disk of its own that can be filled and enlarged."""
-    if os.geteuid() != 0:
-        pytest.skip("mounting a small disk needs root")
-    folder = workflow.folder / "work"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(folder)], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip(f"no tmpfs here: {mounted.stderr.decode().strip()}")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    with mounted(workflow.folder / "work", "size=600k") as folder:
+        yield folder
 
 
 def test_a_full_disk_is_one_line_and_the_build_goes_on_once_there_is_room(
@@ -83,15 +91,5 @@ def test_a_read_only_output_is_one_line(workflow):
 
 
 def test_an_output_on_a_read_only_disk_is_one_line(workflow):
-    if os.geteuid() != 0:
-        pytest.skip("mounting a read-only disk needs root")
-    folder = workflow.folder / "results"
-    folder.mkdir()
-    options = ["mount", "-t", "tmpfs", "-o", "size=1m,ro", "tmpfs", str(folder)]
-    mounted = subprocess.run(options, capture_output=True, check=False)
-    if mounted.returncode:
-        pytest.skip(f"no tmpfs here: {mounted.stderr.decode().strip()}")
-    try:
+    with mounted(workflow.folder / "results", "size=1m,ro"):
         assert "can't be written (Read-only file system)" in failure(workflow, tiny_config())
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
