@@ -75,7 +75,11 @@ def manifest_of(config: BuildConfig, statistics: StoreStatistics, totals: RowTot
         class_shares=class_shares(statistics),
         locations_kept=totals.kept,
         locations_tried=totals.tried,
-        status_counts={status.name.lower(): totals.of_status(status) for status in Status},
+        status_counts={
+            status.name.lower(): totals.of_status(status)
+            for status in Status
+            if status <= Status.REFUSED or totals.of_status(status)  # rarer ones only where they occur
+        },
         split_counts={split: totals.counts[Status.KEPT, split] for split in SPLITS},
         sources=source_records(config),
         locations_per_shard=config.jobs.locations_per_shard,

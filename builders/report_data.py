@@ -118,7 +118,7 @@ def read_report_data(layout: Layout) -> ReportData:
     seasons = tuple(season.name for season in manifest.seasons)
     stored = table.take(kept)
     time_s2 = _matrix(stored, "time_s2", len(seasons))
-    noon = [_noon_ms(season.date) for season in manifest.seasons]
+    noon = [np.nan if season.date is None else _noon_ms(season.date) for season in manifest.seasons]
     places = tuple(table["place"].to_pylist())
     return ReportData(
         manifest=manifest,

@@ -21,8 +21,9 @@ from builders.layout import Layout
 from builders.outcome_table import read_outcomes
 from noldo.atomic import write_if_changed
 from noldo.errors import StoreError, StoreFormatError
+from noldo.legend import LEGEND_OF_PRODUCT
 from noldo.manifest import BandStatistics, Record, to_json
-from noldo.metadata import LEGENDS, SCENE_CLASSES
+from noldo.metadata import SCENE_CLASSES
 from noldo.products import ArraySpec
 from noldo.reader import StoreReader
 from noldo.shard_scan import ShardName, read_items
@@ -201,7 +202,12 @@ def _count(item: np.ndarray, counts: np.ndarray) -> None:
 
 def _bands(spec: ArraySpec, counts: np.ndarray) -> tuple[BandStatistics, ...]:
     return tuple(
-        band_statistics(counts[0, position], band=band, dtype=spec.dtype, no_data=spec.no_data)
+        band_statistics(
+            counts[0, position],
+            band=band,
+            dtype=spec.dtype,
+            no_data=spec.no_data if spec.has_no_data else None,
+        )
         for position, band in enumerate(spec.bands)
     )
 
@@ -214,7 +220,8 @@ def _classes(spec: ArraySpec, counts: np.ndarray, *, seasons: tuple[str, ...]) -
     StoreFormatError
         If there are pixels of a class that the legend does not have.
     """
-    num_classes = len(LEGENDS[spec.product].classes if spec.product in LEGENDS else SCENE_CLASSES)
+    legend = LEGEND_OF_PRODUCT.get(spec.product)
+    num_classes = len(SCENE_CLASSES if legend is None else legend.classes)
     strange = [
         value
         for value in np.flatnonzero(counts.sum(axis=(0, 1))).tolist()
@@ -228,7 +235,7 @@ def _classes(spec: ArraySpec, counts: np.ndarray, *, seasons: tuple[str, ...]) -
     return {name: tuple(counts[season, 0, :num_classes].tolist()) for season, name in enumerate(seasons)}
 
 
-def band_statistics(counts: np.ndarray, *, band: str, dtype: str, no_data: int) -> BandStatistics:
+def band_statistics(counts: np.ndarray, *, band: str, dtype: str, no_data: int | None) -> BandStatistics:
     """Statistics of one band from its histogram, rounded once, to the nearest float.
 
     Parameters
@@ -236,12 +243,13 @@ def band_statistics(counts: np.ndarray, *, band: str, dtype: str, no_data: int) 
     counts
         int64 (value,), as one band of `shard_histogram`.
     no_data
-        The value that is no data; it is counted apart.
+        The value that is no data; it is counted apart. None: every number is data.
     """
     first = int(np.iinfo(dtype).min)
     total = int(counts.sum())
     present = counts.copy()
-    present[no_data - first] = 0
+    if no_data is not None:
+        present[no_data - first] = 0
     bins = np.flatnonzero(present)
     numbers = [index + first for index in bins.tolist()]
     weights = present[bins].tolist()

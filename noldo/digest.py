@@ -73,8 +73,16 @@ def digest(path: str | Path, *, progress: Callable[[int, int], None] | None = No
     return whole.hexdigest()
 
 
+LATER_ARRAY_KEYS = {"quantization": "", "is_native": True}
+"""Keys of an array that the first stores of the format do not have, and what they mean where they are absent."""
+
+
 def _manifest_bytes(path: Path) -> bytes:
     tree = read_manifest(path).model_dump(mode="json", include=DATA_KEYS)
+    for array in tree["arrays"]:
+        for key, absent in LATER_ARRAY_KEYS.items():
+            if array[key] == absent:
+                del array[key]
     return json.dumps(tree, sort_keys=True).encode()
 
 

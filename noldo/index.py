@@ -5,6 +5,7 @@ not need it; people and evaluations do.
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,6 +101,57 @@ def _season_fields(pa: Any) -> list[Any]:
     return [pa.field(name, pa.list_(type_)) for name, type_ in types.items()]
 
 
+def optional_fields() -> "dict[str, pa.Field]":
+    """Columns that an index has where they mean something, by name: of clean labels, and of imported data.
+
+    `name` of the tile or patch at its source; `window` (first row, row stop, first column, column stop) of the valid
+    10 m pixels, kept or not. Clean labels: `label_date`; `label_days` from it to the Sentinel-2 scene; `own_scene`, the scene
+    is the one that was labelled; `label_resampled`, the label was off the 10 m lattice; `biome`, `hemisphere` as the table of
+    tiles says; `expert_counts`, `osm_counts`, `dfc2020_counts` in pixels of each class. Screening: `osm_polygons` burnt;
+    `osm_share` of the window (0..1); `osm_common` pixels that both sources label and whose classes can be compared;
+    `osm_agreement` share of them (0..1); `osm_decision` in words. Imports: `georeference` (`exact`, `approximate`, `none`);
+    `source_crs` and `source_bounds` (x_min, y_min, x_max, y_max) as published.
+
+    Raises
+    ------
+    MissingExtraError
+        If pyarrow is not installed.
+    """
+    pa = _pyarrow()
+    counts = pa.list_(pa.int32())
+    types = {
+        "name": pa.string(),
+        "window": pa.list_(pa.int32()),
+        "label_date": pa.date32(),
+        "label_days": pa.float32(),
+        "own_scene": pa.bool_(),
+        "label_resampled": pa.bool_(),
+        "biome": pa.string(),
+        "hemisphere": pa.string(),
+        "expert_counts": counts,
+        "osm_counts": counts,
+        "dfc2020_counts": counts,
+        "osm_polygons": pa.int32(),
+        "osm_share": pa.float32(),
+        "osm_common": pa.int32(),
+        "osm_agreement": pa.float32(),
+        "osm_decision": pa.string(),
+        "georeference": pa.string(),
+        "source_crs": pa.string(),
+        "source_bounds": pa.list_(pa.float64()),
+    }
+    return {name: pa.field(name, type_) for name, type_ in types.items()}
+
+
+def extended_schema(optional: Sequence[str]) -> "pa.Schema":
+    """`index_schema` with some of `optional_fields` behind it, in their own order."""
+    schema = index_schema()
+    for name, field in optional_fields().items():
+        if name in optional:
+            schema = schema.append(field)
+    return schema
+
+
 def read_index(path: Path) -> "pa.Table":
     """Read the index, in row order.
 
@@ -125,10 +177,13 @@ def read_index(path: Path) -> "pa.Table":
         raise StoreFormatError(
             f"{path}: not a parquet file ({str(error).splitlines()[0]}); delete it and run the build again"
         ) from None
+    known = {field.name: field for field in index_schema()}
+    missing = known.keys() - set(table.column_names)
+    known |= optional_fields()
     wrong = [
-        field.name
-        for field in index_schema()
-        if field.name not in table.column_names or table.schema.field(field.name).type != field.type
+        name
+        for name, field in known.items()
+        if name in missing or (name in table.column_names and table.schema.field(name).type != field.type)
     ]
     if wrong:
         raise StoreFormatError(

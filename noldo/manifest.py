@@ -33,7 +33,9 @@ class SeasonRecord(Record):
     """One position of the season axis."""
 
     name: str = Field(description="Short name, e.g. `spring`.")
-    date: dt.date = Field(description="Reference date.")
+    date: dt.date | None = Field(
+        default=None, description="Reference date; null: each location has a date of its own."
+    )
     window_days: int = Field(description="Scenes up to this many days before or after were considered.")
 
 
@@ -51,6 +53,13 @@ class ArrayRecord(Record):
     is_label: bool = Field(description="Class ids rather than measured values.")
     unit: str = Field(description="Unit of stored number x scale.")
     scale: float = Field(description="Stored number x scale = value in `unit`.")
+    quantization: str = Field(
+        default="",
+        description="Rule of `noldo.quantization` by which the numbers were made; empty: as delivered.",
+    )
+    is_native: bool = Field(
+        default=True, description="False: bands were published on a finer grid than they were measured on."
+    )
 
     @classmethod
     def of(cls, spec: ArraySpec, layout: StoreLayout) -> Self:
@@ -71,6 +80,8 @@ class ArrayRecord(Record):
             is_label=spec.is_label,
             unit=spec.unit,
             scale=spec.scale,
+            quantization=spec.quantization,
+            is_native=spec.is_native,
         )
 
 
@@ -116,7 +127,9 @@ class Manifest(Record):
     """What a subset of NoLDO-S12 holds."""
 
     format_version: Literal[1] = Field(description="Version of the store format.")
-    subset: str = Field(description="`nol`: noisy labels of Dynamic World.")
+    subset: str = Field(
+        description="`nol`: noisy labels of Dynamic World; `dw`: its expert labels; `osm`: OpenStreetMap."
+    )
     name: str = Field(description="Name of the build.")
     synthetic: bool = Field(description="The pixels come from a synthetic Earth, not from satellites.")
     config: dict[str, Any] = Field(description="The build's config with all defaults filled in.")
@@ -133,7 +146,7 @@ class Manifest(Record):
         description="Label array to season to labelled pixels of each class, over kept locations."
     )
     class_shares: dict[str, float] = Field(
-        description="Dynamic World class to its share of all labelled pixels (0..1)."
+        description="Class to its share of all labelled pixels (0..1), of the subset's own labels."
     )
     locations_kept: int = Field(description="Rows with all seasons, products and enough labels.")
     locations_tried: int = Field(description="Rows of the store.")
@@ -144,6 +157,13 @@ class Manifest(Record):
     codec: Literal["small", "fast"]
     files: dict[str, str] = Field(
         default_factory=dict, description="`store`, `index`, `run`: names beside this file."
+    )
+    georeference: Literal["exact", "approximate", "none"] = Field(
+        default="exact",
+        description="Imported data may lie up to 10 px off (`approximate`), or have no known place (`none`).",
+    )
+    notes: tuple[str, ...] = Field(
+        default=(), description="What a user of imported data should know, a sentence each."
     )
 
 

@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from noldo.codecs import LABEL_CODEC, ChunkCodec, CodecName, image_codec
-from noldo.legend import DYNAMIC_WORLD, Legend
-from noldo.products import FORMAT_VERSION, S2_WAVELENGTH_NM, ArraySpec
+from noldo.legend import LEGEND_OF_PRODUCT
+from noldo.products import FORMAT_VERSION, S2_RESOLUTION_M, S2_WAVELENGTH_NM, ArraySpec
+from noldo.quantization import band_ranges
 from noldo.rows import ROW_ARRAYS, RowArray
 from noldo.shards import ShardGrid
 
@@ -46,9 +47,6 @@ SCENE_CLASSES = (
     "snow_or_ice",
 )
 """Values 0..11 of the scene classification (ESA, Sentinel-2 L2A product specification, SCL)."""
-
-LEGENDS: Mapping[str, Legend] = {"dynamic_world": DYNAMIC_WORLD}
-"""Legend of the label products of this format."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +145,18 @@ def _array_attributes(spec: ArraySpec) -> Document:
     }
     if spec.bands:
         attributes["bands"] = list(spec.bands)
+    if spec.quantization:
+        attributes["quantization"] = spec.quantization
+        attributes["quantization_ranges"] = [
+            {"band": band, "low": one.low, "step": one.step}
+            for band, one in zip(
+                spec.bands,
+                band_ranges(spec.quantization, product=spec.product, bands=spec.bands),
+                strict=True,
+            )
+        ]
+    if not spec.is_native:
+        attributes["native_resolution"] = False
     meanings = _meanings(spec)
     if meanings:
         attributes["flag_values"] = list(range(len(meanings)))
@@ -164,7 +174,8 @@ def _stored_unit(spec: ArraySpec) -> str:
 def _meanings(spec: ArraySpec) -> tuple[str, ...]:
     if not spec.is_label:
         return ()
-    return LEGENDS[spec.product].classes if spec.product in LEGENDS else SCENE_CLASSES
+    legend = LEGEND_OF_PRODUCT.get(spec.product)
+    return SCENE_CLASSES if legend is None else legend.classes
 
 
 def row_document(row: RowArray, layout: "StoreLayout") -> Document:
@@ -258,7 +269,7 @@ def group_document(layout: "StoreLayout", *, attributes: Mapping[str, Any]) -> D
 
 def _band_table(spec: ArraySpec) -> list[Document]:
     return [
-        {"name": band, "resolution_m": spec.resolution_m}
+        {"name": band, "resolution_m": S2_RESOLUTION_M.get(band, spec.resolution_m)}
         | ({"wavelength_nm": S2_WAVELENGTH_NM[band]} if band in S2_WAVELENGTH_NM else {})
         for band in spec.bands
     ]

@@ -5,7 +5,7 @@ resolution, so that nothing is resampled: 264 px of 10 m are 132 px of 20 m and 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 FORMAT_VERSION = 1
@@ -71,8 +71,20 @@ PRODUCTS = (
     "s1_grd",
     "dynamic_world",
     "dynamic_world_probability",
+    "expert",
+    "osm",
+    "dfc2020",
 )
 """All products a store may hold, in the order their arrays are written."""
+
+CLEAN_LABELS: Mapping[str, str] = MappingProxyType(
+    {
+        "expert": "annotations by people, classes of Dynamic World",
+        "osm": "OpenStreetMap land use, classes of osmlanduse.org",
+        "dfc2020": "labels of the Data Fusion Contest 2020",
+    }
+)
+"""Label products that no satellite made: one map a location, as there is one season. `noldo.legend` has the classes."""
 
 NUM_DYNAMIC_WORLD_CLASSES = 9
 UNLABELLED = 255
@@ -108,7 +120,16 @@ class ArraySpec:
     unit: str
     """What a stored number means, for people."""
     scale: float
-    """Stored number x scale = value in `unit`; 1.0 for classes."""
+    """Stored number x scale = value in `unit`; 1.0 for classes and for quantised bands."""
+    quantization: str = ""
+    """Imported data only: name of the rule of `noldo.quantization` that made the numbers; empty: as delivered."""
+    is_native: bool = True
+    """False for imported bands that were published on a finer grid than they were measured on."""
+
+    @property
+    def has_no_data(self) -> bool:
+        """Whether `no_data` means that; quantised bands use every number, and it only fills rows that were not kept."""
+        return not self.quantization
 
     def side_px(self, patch_size_px: int) -> int:
         """Pixels along one side, for a patch of `patch_size_px` pixels of 10 m."""
@@ -134,6 +155,39 @@ def _reflectance(product: str, resolution_m: int, bands: tuple[str, ...]) -> Arr
         unit=f"{kind} reflectance",
         scale=1e-4,
     )
+
+
+def published_spec(product: str, bands: tuple[str, ...], *, quantization: str = "") -> ArraySpec:
+    """The array of imported bands that were published on one grid of 10 m, quantised to bytes or not.
+
+    Their names say so: `s2_l1c_resampled_10m`, `s2_l1c_uint8_10m`. Bands at native resolution go into the arrays
+    of `array_specs`.
+
+    Parameters
+    ----------
+    product
+        `s2_l1c`, `s2_l2a` or `s1_grd`.
+    bands
+        In the order of the band axis.
+    quantization
+        Name of a rule of `noldo.quantization`; empty: numbers as in the arrays of `array_specs`.
+    """
+    is_s1 = product == "s1_grd"
+    native = next(iter(array_specs({product: bands})))
+    if quantization:
+        return replace(
+            native,
+            name=f"{product}_uint8_10m",
+            bands=bands,
+            resolution_m=10,
+            dtype="uint8",
+            no_data=0,
+            unit=f"{native.unit}, quantised",
+            scale=1.0,
+            quantization=quantization,
+            is_native=is_s1,
+        )
+    return replace(native, name=f"{product}_resampled_10m", bands=bands, resolution_m=10, is_native=False)
 
 
 def array_specs(products: Mapping[str, tuple[str, ...]]) -> tuple[ArraySpec, ...]:
@@ -195,4 +249,8 @@ def array_specs(products: Mapping[str, tuple[str, ...]]) -> tuple[ArraySpec, ...
                 1 / PROBABILITY_STEPS,
             )
         )
+    for product in CLEAN_LABELS:
+        if products.get(product):
+            name = f"{product}_10m"
+            specs.append(ArraySpec(name, product, 10, (), "uint8", UNLABELLED, True, "class", 1.0))
     return tuple(specs)

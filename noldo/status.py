@@ -16,3 +16,9 @@ class Status(IntEnum):
     """Covered, but too few pixels carry a label in at least one season."""
     REFUSED = 4
     """The provider refused our request; the message is in the index. Not 'no data'."""
+    DISAGREES = 5
+    """Two label sources of the location disagree too much to be trusted (screening of @OSM)."""
+    BAD_LABELS = 6
+    """The location's label file can't be used: missing, unreadable, of another grid or with other classes."""
+    BAD_SOURCE = 7
+    """Imports: the published files of the location are incomplete or not as they should be."""

@@ -224,6 +224,8 @@ def _spec(name: str, document: dict[str, Any]) -> ArraySpec:
         is_label=attributes["role"] == "label",
         unit=attributes["long_name"],
         scale=attributes["scale"],
+        quantization=attributes.get("quantization", ""),
+        is_native=attributes.get("native_resolution", True),
     )
 
 
