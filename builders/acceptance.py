@@ -7,6 +7,7 @@ import numpy as np
 
 from builders.config import BuildConfig
 from builders.records import SeasonChoice, SeasonOutcome
+from builders.stack import has_product
 from noldo.errors import SourceError
 from noldo.products import NUM_DYNAMIC_WORLD_CLASSES, UNLABELLED, ArraySpec
 from noldo.status import Status
@@ -36,6 +37,7 @@ def judge(
     choices: Sequence[SeasonChoice],
     *,
     specs: Sequence[ArraySpec],
+    size_px: int,
     config: BuildConfig,
 ) -> list[Verdict]:
     """Judge what was read.
@@ -48,6 +50,8 @@ def judge(
         The images that were asked for.
     specs
         The arrays of the build.
+    size_px
+        Side of the location's grid in pixels of 10 m.
 
     Returns
     -------
@@ -58,7 +62,7 @@ def judge(
     SourceError
         If an array is missing, or has another shape or dtype, or a label is no class.
     """
-    check_arrays(arrays, num_choices=len(choices), specs=specs, patch_size_px=config.patch_size_px)
+    check_arrays(arrays, num_choices=len(choices), specs=specs, patch_size_px=size_px)
     return [
         _verdict(_measure(arrays, position, choice=choice, specs=specs), config=config)
         for position, choice in enumerate(choices)
@@ -101,7 +105,12 @@ def _measure(
     counts = class_counts(season["dynamic_world_10m"])
     return SeasonOutcome(
         choice=choice,
-        coverage_s2=observed_share(season, specs=[spec for spec in specs if spec.product in S2_PRODUCTS]),
+        coverage_s2=observed_share(
+            season,
+            specs=[
+                spec for spec in specs if spec.product in S2_PRODUCTS and has_product(choice, spec.product)
+            ],
+        ),
         coverage_s1=observed_share(season, specs=[spec for spec in specs if spec.product == "s1_grd"]),
         label_share=sum(counts) / season["dynamic_world_10m"].size,
         class_counts=counts,

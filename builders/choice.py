@@ -12,14 +12,15 @@ import datetime as dt
 import logging
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from builders.build import cut_of
-from builders.config import BuildConfig, Season
+from builders.config import BuildConfig
+from builders.config_sections import Season
 from builders.layout import Layout
-from builders.metadata import DAY_MS, leading_product, s2_window
+from builders.metadata import DAY_MS, leading_product, reference_date, s2_window
 from builders.records import (
     DYNAMIC_WORLD,
     S1_GRD,
@@ -47,9 +48,15 @@ class Acquisition:
     cloud_percent: float
     off_zone: bool
     from_date_days: float
-    """Time to noon of the season's date, in days, without sign."""
+    """Time to noon of the reference date, in days, without sign."""
     s1: tuple[Match, ...]
     """Best first; empty if the build stores no Sentinel-1."""
+    has_l2a: bool = True
+    has_dynamic_world: bool = True
+    is_labelled: bool = False
+    """The location's own labels were drawn on it."""
+    nearest_first: bool = False
+    """The location has labels of its own: their date matters more than clouds."""
 
     @property
     def datatake(self) -> str:
@@ -64,10 +71,16 @@ class Acquisition:
         return self.datatake, found["tile"] if found else ""
 
     @property
-    def order(self) -> tuple[bool, bool, float, float, str]:
+    def labelled_and_whole(self) -> tuple[bool, bool, bool]:
+        """What counts first; smaller is better."""
+        return not self.is_labelled, self.off_zone, not self.scene.covers
+
+    @property
+    def order(self) -> tuple[bool | float | str, ...]:
         """Smaller is better; ends with the name, so that no two are equal."""
-        scene = self.scene
-        return self.off_zone, not scene.covers, self.cloud_percent, self.from_date_days, scene.index
+        near_and_clear = self.from_date_days, self.cloud_percent
+        preference = near_and_clear if self.nearest_first else near_and_clear[::-1]
+        return *self.labelled_and_whole, *preference, self.scene.index
 
 
 def run_choose(config: BuildConfig, layout: Layout, *, search: int, out: Path) -> None:
@@ -95,7 +108,9 @@ def run_choose(config: BuildConfig, layout: Layout, *, search: int, out: Path) -
     for scene in found.scenes:
         by_location[scene.location_id].append(scene)
     plans = [
-        refused_plan(location, config=config, words=found.refusals[location.id])
+        unsearched_plan(location, config=config)
+        if location.refusal
+        else refused_plan(location, config=config, words=found.refusals[location.id])
         if location.id in found.refusals
         else choose(location, by_location[location.id], config)
         for location in locations
@@ -105,6 +120,11 @@ def run_choose(config: BuildConfig, layout: Layout, *, search: int, out: Path) -
     for plan in refused:
         logger.info("location %d: %s", plan.location.id, plan.refusal)
     logger.info("%d locations: %d with scenes in every season", len(plans), len(plans) - len(refused))
+
+
+def unsearched_plan(location: Location, *, config: BuildConfig) -> LocationPlan:
+    """Plan of a location that can't be built whatever the provider has."""
+    return LocationPlan(location=location, seasons=((),) * len(config.seasons), refusal=location.refusal)
 
 
 def refused_plan(location: Location, *, config: BuildConfig, words: str) -> LocationPlan:
@@ -147,7 +167,13 @@ def choose(location: Location, candidates: Sequence[Scene], config: BuildConfig)
         location=location,
         seasons=tuple(
             tuple(
-                _choice(one, rank=rank, position=position, date=season.date, geometry=geometry)
+                _choice(
+                    one,
+                    rank=rank,
+                    position=position,
+                    date=reference_date(season, location),
+                    geometry=geometry,
+                )
                 for rank, one in enumerate(ranked[position])
             )
             for position, season in enumerate(config.seasons)
@@ -170,15 +196,20 @@ def _usable(
     refused: Counter[str] = Counter()
     good: list[Acquisition] = []
     leading = sorted((scene for scene in scenes if scene.product == lead), key=lambda one: one.covers)
+    noon_ms = s2_window(season, reference_date(season, location)).reference_ms
     for scene in {scene.index: scene for scene in leading}.values():  # named twice: counted once
         one = Acquisition(
             scene=scene,
             cloud_percent=100.0 if scene.cloud_percent is None else scene.cloud_percent,
             off_zone=not same_zone(scene.crs_epsg, location.grid.crs_epsg),
-            from_date_days=abs(scene.time_ms - s2_window(season).reference_ms) / DAY_MS,
+            from_date_days=abs(scene.time_ms - noon_ms) / DAY_MS,
             s1=matches(passes, scene, config=config) if config.products.s1_grd else (),
+            has_l2a=scene.index in names[S2_L2A],
+            has_dynamic_world=scene.index in names[DYNAMIC_WORLD],
+            is_labelled=is_labelled_scene(scene.index, location.labelled_scene),
+            nearest_first=location.date is not None,
         )
-        if fault := _fault(one, names=names, config=config):
+        if fault := _fault(one, config=config):
             refused[fault] += 1
         else:
             good.append(one)
@@ -186,6 +217,18 @@ def _usable(
     if repeats := len(good) - len(ranked):
         refused["second part of a split datatake"] = repeats
     return ranked, refused
+
+
+def is_labelled_scene(index: str, labelled: str) -> bool:
+    """Whether a scene is the one that was labelled: of the same datatake and tile.
+
+    Parameters
+    ----------
+    labelled
+        `DATATAKE_TILE`, as `builders.records.Location.labelled_scene`.
+    """
+    found = _NAME.fullmatch(index)
+    return found is not None and labelled == f"{found['datatake']}_{found['tile']}"
 
 
 def same_zone(first_epsg: int, second_epsg: int) -> bool:
@@ -197,20 +240,20 @@ def same_zone(first_epsg: int, second_epsg: int) -> bool:
     return {first_epsg // 100, second_epsg // 100} <= {326, 327} and first_epsg % 100 == second_epsg % 100
 
 
-def _fault(one: Acquisition, *, names: Mapping[str, set[str]], config: BuildConfig) -> str:
+def _fault(one: Acquisition, *, config: BuildConfig) -> str:
     """Why a Sentinel-2 scene can't be used, in words that are counted; empty if it can."""
     limit = config.clouds.max_scene_percent
     if not one.scene.covers and config.clouds.min_coverage >= 1:
         return "swath edge"
     if one.off_zone and config.pairing.off_zone == "reject":
         return "other UTM zone"
-    if one.scene.cloud_percent is None:
+    if one.scene.cloud_percent is None and not one.is_labelled:
         return "no cloud percentage"
-    if one.cloud_percent >= limit:
+    if one.cloud_percent >= limit and not one.is_labelled:
         return f"cloud >= {limit:g} %"
-    if config.products.needs_l2a and one.scene.index not in names[S2_L2A]:
+    if config.products.needs_l2a and not (one.has_l2a or config.twins_are_optional):
         return "no L2A twin"
-    if one.scene.index not in names[DYNAMIC_WORLD]:
+    if not (one.has_dynamic_world or config.twins_are_optional):
         return "no Dynamic World twin"
     if config.products.s1_grd and not one.s1:
         return f"no Sentinel-1 within {config.pairing.max_s1_days:g} days"
@@ -230,7 +273,11 @@ def _ranked(good: Sequence[Acquisition]) -> list[Acquisition]:
         firsts.setdefault(one.datatake, one)
     return sorted(
         parts.values(),
-        key=lambda one: (*one.order[:2], firsts[one.datatake] is not one, *one.order[2:]),
+        key=lambda one: (
+            *one.labelled_and_whole,
+            firsts[one.datatake] is not one,
+            *one.order[len(one.labelled_and_whole) :],
+        ),
     )
 
 
@@ -254,12 +301,16 @@ def _choice(one: Acquisition, *, rank: int, position: int, date: dt.date, geomet
         orbit_pass=radar.orbit_pass if radar else "",
         relative_orbit=radar.relative_orbit if radar else 0,
         off_zone=one.off_zone,
+        has_l2a=one.has_l2a,
+        has_dynamic_world=one.has_dynamic_world,
+        is_labelled_scene=one.is_labelled,
         reason=_reason(one, date=date, pair=pair, geometry=geometry),
     )
 
 
 def _reason(one: Acquisition, *, date: dt.date, pair: Match | None, geometry: Geometry) -> str:
     parts = [
+        *(["the labelled scene"] if one.is_labelled else []),
         "covers" if one.scene.covers else "covers in part",
         f"cloud {one.cloud_percent:.1f} %",
         f"{one.from_date_days:.1f} days from {date}",

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from builders.config import Locations
+from builders.config_sections import Locations
 from builders.csv_table import Row, number, read_csv
 from noldo.errors import ConfigError, InputError
 

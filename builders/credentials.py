@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from builders.config import Source
+from builders.config_sections import Source
 from noldo.errors import AuthenticationError, ConfigError
 
 SCOPES = (

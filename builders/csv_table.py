@@ -43,7 +43,24 @@ def read_csv(
     InputError
         If the file can't be read, has no records, lacks a column, or a record is too short.
     """
-    records = _records(path)
+    return named_rows(path, _records(path), aliases=aliases, required=required, headless=headless)
+
+
+def named_rows(
+    path: Path,
+    records: Sequence[tuple[int, Sequence[str]]],
+    *,
+    aliases: Mapping[str, str],
+    required: Sequence[str],
+    headless: Sequence[str] = (),
+) -> list[Row]:
+    """Records of any kind of table as rows with named cells; parameters and errors as of `read_csv`.
+
+    Parameters
+    ----------
+    records
+        (line, cells) of each record; the first is the header.
+    """
     if not records:
         raise InputError(f"{path}: empty; expected one place a line, with {_list(required)}")
     first_line, first = records[0]

@@ -11,6 +11,7 @@ import random
 import socket
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import astuple
 from functools import partial, reduce
 from typing import Any, NoReturn, Self, TypeVar
 from urllib.error import URLError
@@ -25,7 +26,8 @@ from shapely.geometry.base import BaseGeometry
 
 from builders import metadata
 from builders.caller import AttemptFailedError, Caller
-from builders.config import BuildConfig, Season
+from builders.config import BuildConfig
+from builders.config_sections import Season
 from builders.credentials import credentials_of, login_advice, project_of
 from builders.governor import Governor
 from builders.layout import Layout
@@ -319,15 +321,16 @@ class _Refusing(urllib.request.BaseHandler):
 
 def search_graph(locations: Sequence[Location], *, config: BuildConfig) -> Node:
     """Graph of one metadata request: a feature a location, whose properties `builders.metadata` reads."""
+    shapes = outlines([location.grid for location in locations])
     places = [
-        ee.Feature(ee.Geometry(_geojson(outline)), {metadata.ID: position})
-        for position, outline in enumerate(outlines([location.grid for location in locations]))
+        ee.Feature(ee.Geometry(_geojson(outline)), _place_properties(position, location))
+        for position, (location, outline) in enumerate(zip(locations, shapes, strict=True))
     ]
 
     def describe(place: Node) -> Node:
         columns = {metadata.ID: place.get(metadata.ID)}
         for number, season in enumerate(config.seasons):
-            for product, scenes in _season_scenes(place.geometry(), season, config=config).items():
+            for product, scenes in _season_scenes(place, season, config=config).items():
                 columns[metadata.rows_key(number, product)] = _rows(scenes, product)
                 if metadata.has_own_covering(product, config=config):
                     key = metadata.covering_key(number, product)
@@ -349,32 +352,51 @@ def _lists(coordinates: Any) -> Any:
     return [_lists(part) for part in coordinates] if isinstance(coordinates, tuple) else coordinates
 
 
-def _season_scenes(patch: Node, season: Season, *, config: BuildConfig) -> dict[str, Node]:
+def _place_properties(position: int, location: Location) -> dict[str, int]:
+    own = {} if location.date is None else {metadata.DAY: metadata.midnight_ms(location.date)}
+    return {metadata.ID: position, **own}
+
+
+def _window(place: Node, season: Season, *, margin_days: float = 0.0) -> Node:
+    """A `metadata.Window` of constants, or, for a season without a date, of nodes that read the place's own day."""
+    if season.date is not None:
+        return metadata.widened(metadata.s2_window(season, season.date), days=margin_days)
+    relative = metadata.widened(metadata.window_around(0, season), days=margin_days)
+    day = ee.Number(place.get(metadata.DAY))
+    return metadata.Window(*(day.add(shift) for shift in astuple(relative)))
+
+
+def _season_scenes(place: Node, season: Season, *, config: BuildConfig) -> dict[str, Node]:
     """The scenes of one season by product. Twins are found by the names of the leading product's scenes."""
-    window = metadata.s2_window(season)
+    patch = place.geometry()
+    window = _window(place, season)
     lead, *others = metadata.searched_products(config)
     # `lte` is sent as 'not greater than', which a scene without the property passes: it is not left out here.
-    clear = ee.Filter.lte("CLOUDY_PIXEL_PERCENTAGE", config.clouds.max_scene_percent)
+    clear = ee.Filter.lte("CLOUDY_PIXEL_PERCENTAGE", metadata.searched_cloud_percent(config))
     leading = _by_distance(_touching(lead, patch, window).filter(clear), window)
     scenes = {lead: leading.sort("CLOUDY_PIXEL_PERCENTAGE").limit(metadata.MAX_S2_SCENES)}
     names = _names(scenes[lead])
     for product in others:
         if product == S1_GRD:
-            wide = metadata.widened(window, days=config.pairing.max_s1_days)
+            wide = _window(place, season, margin_days=config.pairing.max_s1_days)
             usable = _touching(product, patch, wide).filter(_s1_filter(config))
             scenes[product] = _by_distance(usable, window).limit(metadata.MAX_S1_SCENES)
         else:
-            twins = _touching(product, patch, metadata.widened(window, days=TWIN_MARGIN_DAYS))
+            twins = _touching(product, patch, _window(place, season, margin_days=TWIN_MARGIN_DAYS))
             scenes[product] = twins.filter(ee.Filter.inList("system:index", names))
     return scenes
 
 
-def _touching(product: str, patch: Node, window: metadata.Window) -> Node:
+def _touching(product: str, patch: Node, window: Node) -> Node:
     collection = ee.ImageCollection(COLLECTIONS[product])
-    return collection.filterBounds(patch).filterDate(window.start_ms, window.end_ms)
+    return collection.filterBounds(patch).filterDate(_date(window.start_ms), _date(window.end_ms))
 
 
-def _by_distance(scenes: Node, window: metadata.Window) -> Node:
+def _date(milliseconds: Node) -> Node:
+    return milliseconds if isinstance(milliseconds, int) else ee.Date(milliseconds)
+
+
+def _by_distance(scenes: Node, window: Node) -> Node:
     """Closest to the reference date first. Sorting by another property later keeps this order among equals."""
 
     def measured(image: Node) -> Node:

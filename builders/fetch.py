@@ -109,6 +109,8 @@ def _fetch_and_stage(
 ) -> _Done:
     if plan.refusal:
         status = Status.REFUSED if plan.refused else Status.NO_SCENE
+        if plan.location.refusal:
+            status = Status.BAD_LABELS
         outcome = LocationOutcome(plan.location.id, status, plan.refusal)
         return _Done(outcome, num_requests=0, resumed=False)
     path = staged_path(layout, job, plan.location.id)

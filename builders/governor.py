@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from builders.config import Source
+from builders.config_sections import Source
 from builders.quota_state import QuotaState, SharedQuotaState, next_pacific_midnight
 from noldo.errors import AuthenticationError, ConfigError, QuotaSpentError
 

@@ -14,13 +14,13 @@ class Terms:
 
     licence: str
     attribution: str
-    """The sentence to print beside the data; `{years}` stands for the years of the imagery."""
+    """The sentence to print beside the data; `{years}` stands for the years of the imagery, after a space."""
     url: str
 
 
 COPERNICUS_TERMS = Terms(
     licence="Copernicus Sentinel data: free, full and open",
-    attribution="Contains modified Copernicus Sentinel data {years}.",
+    attribution="Contains modified Copernicus Sentinel data{years}.",
     url="https://sentinel.esa.int/documents/247904/690755/Sentinel_Data_Legal_Notice",
 )
 DYNAMIC_WORLD_TERMS = Terms(
@@ -31,6 +31,17 @@ DYNAMIC_WORLD_TERMS = Terms(
 )
 """Attribution in the words that the catalogue page asks for."""
 
+EXPERT_TERMS = Terms(
+    licence="CC BY 4.0",
+    attribution="Expert labels: Tait et al. (2021), Dynamic World training dataset for global land use and land cover "
+    "categorization of satellite imagery, PANGAEA.",
+    url="https://doi.org/10.1594/PANGAEA.933475",
+)
+OSM_TERMS = Terms(
+    licence="ODbL 1.0",
+    attribution="Land use: (c) OpenStreetMap contributors.",
+    url="https://www.openstreetmap.org/copyright",
+)
 GEONAMES_TERMS = Terms(
     licence="CC BY 4.0", attribution=f"{CITIES_ATTRIBUTION}.", url="https://www.geonames.org/about.html"
 )
@@ -52,19 +63,26 @@ PRODUCT_COLLECTIONS = {
     "s1_grd": COLLECTIONS[S1_GRD],
     "dynamic_world": COLLECTIONS[DYNAMIC_WORLD],
     "dynamic_world_probability": COLLECTIONS[DYNAMIC_WORLD],
+    "expert": "doi:10.1594/PANGAEA.933475",
+    "osm": "OpenStreetMap",
 }
-"""Product to the Earth Engine collection it is cut from."""
+"""Product to the Earth Engine collection it is cut from, or to where else it comes from."""
+
+
+CLEAN_LABEL_TERMS = {"expert": EXPERT_TERMS, "osm": OSM_TERMS}
 
 
 def source_records(config: BuildConfig) -> tuple[SourceRecord, ...]:
     """Terms of everything that goes into a build: its products in their order, then its places."""
-    years = "-".join(sorted({str(season.date.year) for season in config.seasons}))
+    # Tiles have dates of their own, which the config does not know.
+    known = sorted({str(season.date.year) for season in config.seasons if season.date})
+    years = f" {'-'.join(known)}" if known else ""
     found = [
         _record(product, PRODUCT_COLLECTIONS[product], _terms(config, product), years=years)
-        for product, bands in config.products.selected().items()
+        for product, bands in config.products.selected(config.labels).items()
         if bands
     ]
-    if config.locations.points is None and config.locations.cities is None:
+    if config.subset == "nol" and config.locations.points is None and config.locations.cities is None:
         found.append(_record("locations", "GeoNames", GEONAMES_TERMS, years=years))
     return tuple(found)
 
@@ -74,6 +92,8 @@ def _terms(config: BuildConfig, product: str) -> Terms:
         return SYNTHETIC_TERMS
     if config.source.is_sandbox:
         return CATALOGUE_TERMS
+    if product in CLEAN_LABEL_TERMS:
+        return CLEAN_LABEL_TERMS[product]
     return DYNAMIC_WORLD_TERMS if product.startswith("dynamic_world") else COPERNICUS_TERMS
 
 

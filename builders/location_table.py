@@ -38,6 +38,9 @@ def location_schema() -> "pa.Schema":
             pa.field("size_px", pa.int32(), nullable=False),
             pa.field("place", pa.string(), nullable=False),
             pa.field("split", pa.string(), nullable=False),
+            pa.field("date", pa.date32()),
+            pa.field("labelled_scene", pa.string(), nullable=False),
+            pa.field("refusal", pa.string(), nullable=False),
         ]
     )
 
@@ -64,6 +67,9 @@ def write_locations(locations: Sequence[Location], path: Path) -> None:
         "size_px": [grid.size_px for grid in grids],
         "place": [location.place for location in locations],
         "split": [location.split for location in locations],
+        "date": [location.date for location in locations],
+        "labelled_scene": [location.labelled_scene for location in locations],
+        "refusal": [location.refusal for location in locations],
     }
     table = pa.table(columns, schema=location_schema())
     with atomic_file(path) as file:

@@ -10,11 +10,11 @@ from pathlib import PurePath
 from typing import Any, Self
 
 from builders.config import BuildConfig
-from builders.layout import SUBSET, Layout
+from builders.layout import Layout
 from builders.licences import source_records
 from builders.pack import store_layout
 from builders.statistics import StoreStatistics
-from noldo.legend import DYNAMIC_WORLD
+from noldo.legend import LEGEND_OF_PRODUCT
 from noldo.manifest import ArrayRecord, LegendRecord, Manifest, SeasonRecord
 from noldo.products import FORMAT_VERSION
 from noldo.rows import SPLITS
@@ -54,10 +54,10 @@ class RowTotals:
 def manifest_of(config: BuildConfig, statistics: StoreStatistics, totals: RowTotals) -> Manifest:
     """The manifest of a build."""
     store = store_layout(config)
-    layout = Layout(config.name)
+    layout = Layout(config.name, subset=config.subset)
     return Manifest(
         format_version=FORMAT_VERSION,
-        subset=SUBSET,
+        subset=config.subset,
         name=config.name,
         synthetic=config.synthetic,
         config=portable_config(config),
@@ -69,10 +69,14 @@ def manifest_of(config: BuildConfig, statistics: StoreStatistics, totals: RowTot
         ),
         products=stored_bands(config),
         arrays=tuple(ArrayRecord.of(spec, store) for spec in store.specs),
-        legends={DYNAMIC_WORLD.name: LegendRecord.of(DYNAMIC_WORLD)},
+        legends={
+            spec.product: LegendRecord.of(LEGEND_OF_PRODUCT[spec.product])
+            for spec in store.specs
+            if spec.product in LEGEND_OF_PRODUCT
+        },
         statistics=statistics.bands,
         class_counts=statistics.class_counts,
-        class_shares=class_shares(statistics),
+        class_shares=class_shares(statistics, product=config.primary_label),
         locations_kept=totals.kept,
         locations_tried=totals.tried,
         status_counts={
@@ -91,27 +95,52 @@ def manifest_of(config: BuildConfig, statistics: StoreStatistics, totals: RowTot
 def portable_config(config: BuildConfig) -> dict[str, Any]:
     """The part of the config that decides the data, with files by name: folders are nobody else's business."""
     tree: Any = config.identity()
-    for section, key in (("locations", "points"), ("locations", "cities"), ("sandbox", "catalogue")):
-        if tree[section].get(key):
-            tree[section][key] = PurePath(tree[section][key]).name
+    for section, key in _FILES:
+        value = (tree.get(section) or {}).get(key)
+        if value:
+            tree[section][key] = _names(value)
+    if tree.get("dw"):
+        tree["dw"]["split"] = tree["split"]
     return dict(tree)
+
+
+_FILES = (
+    ("locations", "points"),
+    ("locations", "cities"),
+    ("sandbox", "catalogue"),
+    ("split", "lists"),
+    ("dw", "tables"),
+    ("dw", "labels"),
+    ("osm", "extracts"),
+    ("osm", "tags"),
+)
+"""Keys of the config that are paths, or may be."""
+
+
+def _names(value: Any) -> Any:
+    """Last parts of one path, of a list of them, or of the values of a dict."""
+    if isinstance(value, dict):
+        return {key: _names(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_names(one) for one in value]
+    return PurePath(value).name
 
 
 def stored_bands(config: BuildConfig) -> dict[str, tuple[str, ...]]:
     """Product to its bands in the order of its arrays: fine resolution first."""
     bands: dict[str, tuple[str, ...]] = {}
-    selected = config.products.selected()
+    selected = config.products.selected(config.labels)
     for spec in store_layout(config).specs:
         bands[spec.product] = bands.get(spec.product, ()) + (spec.bands or selected[spec.product])
     return bands
 
 
-def class_shares(statistics: StoreStatistics) -> dict[str, float]:
-    """Dynamic World class to its share of all labelled pixels (0..1); zeros if nothing was kept."""
-    seasons = statistics.class_counts["dynamic_world_10m"].values()
+def class_shares(statistics: StoreStatistics, *, product: str) -> dict[str, float]:
+    """Class of a label product to its share of all labelled pixels (0..1); zeros if nothing was kept."""
+    seasons = statistics.class_counts[f"{product}_10m"].values()
     counts = [sum(column) for column in zip(*seasons, strict=True)]
     total = sum(counts)
     return {
         name: count / total if total else 0.0
-        for name, count in zip(DYNAMIC_WORLD.classes, counts, strict=True)
+        for name, count in zip(LEGEND_OF_PRODUCT[product].classes, counts, strict=True)
     }

@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
-from builders.config import BuildConfig, Season
+from builders.config import BuildConfig
+from builders.config_sections import Season
 from builders.records import DYNAMIC_WORLD, S1_GRD, S2_L1C, S2_L2A, Location, Scene
 from builders.retries import GarbledAnswerError
 
@@ -29,6 +30,9 @@ DAY_MS = 86_400_000
 
 INDEX, TIME, ID = "i", "t", "id"
 """Keys of a row: `system:index` and `system:time_start`, which every scene has; key of a location."""
+
+DAY = "day"
+"""Key of the beginning of a location's own reference day, in milliseconds since 1970-01-01 UTC."""
 
 _S2_PROPERTIES = {
     "c": "CLOUDY_PIXEL_PERCENTAGE",
@@ -69,10 +73,25 @@ class Window:
     """Noon of the reference date."""
 
 
-def s2_window(season: Season) -> Window:
+def reference_date(season: Season, location: Location) -> dt.date:
+    """The date that a season of a location is about: the location's own, where it has one."""
+    date = location.date or season.date
+    assert date is not None, f"location {location.id}: no date, and neither has season {season.name}"
+    return date
+
+
+def midnight_ms(date: dt.date) -> int:
+    """Beginning of a day, in milliseconds since 1970-01-01 UTC."""
+    return int(dt.datetime(date.year, date.month, date.day, tzinfo=dt.UTC).timestamp()) * 1000
+
+
+def s2_window(season: Season, date: dt.date) -> Window:
     """Whole days from `window_days` before the reference date to as many after it."""
-    midnight = dt.datetime(season.date.year, season.date.month, season.date.day, tzinfo=dt.UTC)
-    day_ms = int(midnight.timestamp()) * 1000
+    return window_around(midnight_ms(date), season)
+
+
+def window_around(day_ms: int, season: Season) -> Window:
+    """The same, given the beginning of the reference day."""
     return Window(
         start_ms=day_ms - season.window_days * DAY_MS,
         end_ms=day_ms + (season.window_days + 1) * DAY_MS,
@@ -89,6 +108,11 @@ def widened(window: Window, *, days: float) -> Window:
 def leading_product(config: BuildConfig) -> str:
     """The Sentinel-2 product whose scenes are searched; its twins are looked up by their equal names."""
     return S2_L1C if config.products.s2_l1c else S2_L2A
+
+
+def searched_cloud_percent(config: BuildConfig) -> float:
+    """Scenes with more clouds are not asked for. Labels of a location's own may be of a cloudy scene: all are asked for."""
+    return 100.0 if config.subset != "nol" else config.clouds.max_scene_percent
 
 
 def searched_products(config: BuildConfig) -> tuple[str, ...]:

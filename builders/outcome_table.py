@@ -33,6 +33,9 @@ def choice_fields() -> "list[pa.Field]":
         pa.field("relative_orbit", pa.int32(), nullable=False),
         pa.field("off_zone", pa.bool_(), nullable=False),
         pa.field("reason", pa.string(), nullable=False),
+        pa.field("has_l2a", pa.bool_(), nullable=False),
+        pa.field("has_dynamic_world", pa.bool_(), nullable=False),
+        pa.field("is_labelled_scene", pa.bool_(), nullable=False),
     ]
 
 

@@ -12,13 +12,13 @@ import numpy as np
 
 from builders.build import cut_of
 from builders.config import BuildConfig
-from builders.layout import SUBSET, Layout
+from builders.layout import Layout
 from builders.licences import source_records
 from builders.location_table import read_locations
 from builders.outcome_table import read_outcomes
 from builders.spool import staged_arrays
 from noldo.errors import InputError, ShardMissingError
-from noldo.products import ArraySpec, array_specs
+from noldo.products import ArraySpec
 from noldo.status import Status
 from noldo.store import StoreLayout, create_store, write_shard
 
@@ -41,7 +41,7 @@ class ShardRows:
 def store_layout(config: BuildConfig) -> StoreLayout:
     """What the store of a build is made of: follows from its config alone."""
     return StoreLayout(
-        specs=array_specs(config.products.selected()),
+        specs=config.specs,
         num_locations=config.locations.count,
         season_names=tuple(season.name for season in config.seasons),
         patch_size_px=config.patch_size_px,
@@ -53,7 +53,7 @@ def store_layout(config: BuildConfig) -> StoreLayout:
 def store_attributes(config: BuildConfig) -> dict[str, object]:
     """What the group says about its content, besides its format."""
     return {
-        "subset": SUBSET,
+        "subset": config.subset,
         "synthetic": config.synthetic,
         "config_digest": config.digest(),
         "license": "; ".join(dict.fromkeys(source.licence for source in source_records(config))),

@@ -47,7 +47,7 @@ class PixelReader:
             If the provider refuses, or delivers what can't be.
         """
         arrays = {
-            name: np.empty(spec.item_shape(len(choices), location.grid.size_px), spec.dtype)
+            name: np.full(spec.item_shape(len(choices), location.grid.size_px), spec.no_data, spec.dtype)
             for name, spec in self._specs.items()
         }
         specs = tuple(self._specs.values())

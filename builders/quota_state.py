@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from builders.config import Source
+from builders.config_sections import Source
 from builders.layout import Layout
 from noldo.atomic import atomic_file
 from noldo.errors import StoreError

@@ -1,5 +1,6 @@
 """The values that flow between steps: places, scenes, choices, outcomes. All frozen."""
 
+import datetime as dt
 from dataclasses import dataclass, field
 
 from noldo.grids import Grid
@@ -34,7 +35,13 @@ class Location:
     place: str
     """City it was drawn around, or the name in the user's table; may be empty."""
     split: str
-    """`train`, `val` or `test`."""
+    """`train`, `val` or `test`; empty: of none."""
+    date: dt.date | None = None
+    """Of the location's own labels, if it has some: it then is the reference date of the season."""
+    labelled_scene: str = ""
+    """The Sentinel-2 scene that was labelled, as `DATATAKE_TILE` (20190306T083811_36SYB); empty if not known."""
+    refusal: str = ""
+    """Why it can't be built, known before anything is asked for; empty if it can."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +102,12 @@ class SeasonChoice:
     """The Sentinel-2 scene lies in another zone than the location: resampled, if at all."""
     reason: str
     """Why this one, for people."""
+    has_l2a: bool = True
+    """The provider has its L2A twin."""
+    has_dynamic_world: bool = True
+    """The provider has its Dynamic World twin."""
+    is_labelled_scene: bool = False
+    """It is the scene that the location's own labels were drawn on."""
 
 
 @dataclass(frozen=True)

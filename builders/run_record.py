@@ -55,7 +55,7 @@ def timed(layout: Layout, step: str, *, piece: int = 0) -> Iterator[None]:
 
 
 def _notes(layout: Layout) -> Path:
-    return layout.work / "times"
+    return layout.steps / "times"
 
 
 def read_spans(layout: Layout) -> dict[str, list[Span]]:

@@ -49,7 +49,9 @@ def run_search(
     from builders.location_table import read_locations
 
     rows = cut_of(config).rows_of_search(search)
-    locations = read_locations(layout.locations, rows.start, rows.stop)
+    locations = [
+        place for place in read_locations(layout.locations, rows.start, rows.stop) if not place.refusal
+    ]
     spool = search_spool(layout, search)
     found = search_locations(config, source, locations, spool=spool, concurrency=concurrency)
     write_candidates(out, found.scenes, refusals=found.refusals)
@@ -58,7 +60,7 @@ def run_search(
 
 def search_spool(layout: Layout, search: int) -> Path:
     """Folder of the answers of a search job that has not ended; no declared output, so it survives a kill."""
-    return layout.work / "search_spool" / str(search)
+    return layout.steps / "search_spool" / str(search)
 
 
 def search_locations(

@@ -15,7 +15,8 @@ import numpy as np
 
 from builders.acceptance import judge
 from builders.choice import choose
-from builders.config import BuildConfig, Season
+from builders.config import BuildConfig
+from builders.config_sections import Season
 from builders.crew import in_threads
 from builders.metadata import leading_product
 from builders.raw_requests import RawSource, band_of, decode_npy, lattice_of, native_window, window
@@ -243,7 +244,9 @@ class _Observer:
     def _whole_read(self, place: Location, choices: Sequence[SeasonChoice]) -> WholeRead | None:
         def read() -> WholeRead:
             arrays, profile = self._source.profiled(lambda: self._source.read(place, choices, fallback=False))
-            verdicts = judge(arrays, choices, specs=self._specs, config=self._config)
+            verdicts = judge(
+                arrays, choices, specs=self._specs, size_px=place.grid.size_px, config=self._config
+            )
             return WholeRead(place.id, tuple(verdict.status for verdict in verdicts), profile)
 
         return self._notes.attempt(f"location {place.id}, all seasons", read)

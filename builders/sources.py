@@ -38,7 +38,8 @@ class ImagerySource(Protocol):
         Returns
         -------
         One array for each `noldo.products.ArraySpec` of the build, by name, with axes
-        (choice, band?, y, x) at native resolution, in the stored dtype and with the stored no-data value.
+        (choice, band?, y, x) at native resolution, in the stored dtype and with the stored no-data value: also all
+        over where a choice has no such product (`SeasonChoice.has_l2a`, `has_dynamic_world`).
         The extra key `off_lattice` is a bool array (choice,).
 
         Raises

@@ -1,4 +1,4 @@
-"""Training, validation and test by blocks of the Earth: neighbours are never on both sides.
+"""Training, validation and test by blocks of the Earth: neighbours are never on both sides. Or as lists say.
 
 The Earth is cut into rows of equal height, and each row into columns about as wide as it is high. A
 hash of seed and block decides, so a block's split depends on nothing but the config: not on how many
@@ -6,14 +6,20 @@ locations there are, nor on the other blocks.
 """
 
 import hashlib
+import logging
 import math
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from builders.config import Split
+from builders.config_sections import Split
 from builders.patches import Floats
 from builders.spacing import MEAN_RADIUS_M
+from noldo.errors import InputError
+
+logger = logging.getLogger(__name__)
 
 
 def blocks(lon: Floats, lat: Floats, *, block_km: float) -> NDArray[np.int64]:
@@ -45,3 +51,50 @@ def assign_splits(lon: Floats, lat: Floats, split: Split) -> list[str]:
     pairs = [(row, column) for row, column in blocks(lon, lat, block_km=split.block_km).tolist()]
     names = {pair: split_of_block(*pair, split) for pair in set(pairs)}
     return [names[pair] for pair in pairs]
+
+
+def listed_splits(split: Split, places: Sequence[tuple[str, str]]) -> list[str]:
+    """Split of each place, as the lists of the config say; empty for places in none of them.
+
+    Parameters
+    ----------
+    places
+        (id, name) of each place; a line of a list may be either.
+
+    Raises
+    ------
+    InputError
+        If a list can't be read, or a place stands in two of them.
+    """
+    listed: dict[str, str] = {}
+    for name, path in split.lists.items():
+        for line in _lines(path):
+            if listed.setdefault(line, name) != name:
+                raise InputError(
+                    f"{path}: {line} is listed for {listed[line]}, too; remove it from one of the lists"
+                )
+    found = [{listed[key] for key in place if key in listed} for place in places]
+    for place, splits in zip(places, found, strict=True):
+        if len(splits) > 1:
+            raise InputError(
+                f"place {place[0]} ({place[1]}) is listed by id for one split and by name for another; remove one"
+            )
+    unknown = listed.keys() - {key for place in places for key in place}
+    logger.info(
+        "%d places are in the lists of splits, %d in none of them; %d listed names are no place of this build%s",
+        sum(map(bool, found)),
+        len(found) - sum(map(bool, found)),
+        len(unknown),
+        f", e.g. {sorted(unknown)[0]}" if unknown else "",
+    )
+    return [next(iter(splits), "") for splits in found]
+
+
+def _lines(path: Path) -> list[str]:
+    """Entries of a list: the first cell of each line; blank lines and comments (#) are none."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: can't be read as text ({error}); correct split.lists") from None
+    cells = [line.split(",")[0].strip() for line in lines]
+    return [cell for cell in cells if cell and not cell.startswith("#")]

@@ -57,7 +57,7 @@ def location_key(config: BuildConfig, plan: LocationPlan) -> str:
     pixel step is.
     """
     pixels = config.identity()
-    for other in ("name", "locations", "jobs", "split", "codec"):
+    for other in ("name", "locations", "jobs", "split", "codec", "dw", "osm"):
         pixels.pop(other, None)
     seasons = [[asdict(choice) for choice in ranked] for ranked in plan.seasons]
     parts = [versions.PIXELS, pixels, plan.location.id, asdict(plan.location.grid), seasons]

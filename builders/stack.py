@@ -98,8 +98,15 @@ def season_layers(
     return tuple(
         _layer(choice, spec, band, position=position, config=config, at_centres=at_centres)
         for spec in specs
+        if has_product(choice, spec.product)
         for band in range(max(1, len(spec.bands)))
     )
+
+
+def has_product(choice: SeasonChoice, product: str) -> bool:
+    """Whether the provider has the scene that a product is cut from."""
+    collection = _ROUTES[product][0]
+    return {S2_L2A: choice.has_l2a, DYNAMIC_WORLD: choice.has_dynamic_world}.get(collection, True)
 
 
 def samples_centres(choice: SeasonChoice, *, config: BuildConfig) -> bool:

@@ -9,7 +9,6 @@ from builders.config import BuildConfig
 from builders.layout import Layout
 from noldo.atomic import write_if_changed
 from noldo.errors import ShardMissingError
-from noldo.products import array_specs
 from noldo.store import shard_path
 
 logger = logging.getLogger(__name__)
@@ -46,11 +45,7 @@ def check_shards(config: BuildConfig, layout: Layout, *, shards: range) -> None:
     ShardMissingError
         Names the first that is missing or empty, how many there are, and how to get them back.
     """
-    paths = [
-        shard_path(layout.store, spec, shard)
-        for shard in shards
-        for spec in array_specs(config.products.selected())
-    ]
+    paths = [shard_path(layout.store, spec, shard) for shard in shards for spec in config.specs]
     missing = [path for path in paths if not path.is_file() or path.stat().st_size == 0]
     if missing:
         raise ShardMissingError(

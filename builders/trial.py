@@ -95,7 +95,9 @@ class _Trial:
             for season, ranked in zip(config.seasons, plan.seasons, strict=True)
         ]
         self._bad: set[str] = set()
-        self._arrays = _empty(self._specs, config=config)
+        self._arrays = _empty(
+            self._specs, num_seasons=len(config.seasons), size_px=plan.location.grid.size_px
+        )
         self._num_requests = 0
 
     @property
@@ -118,7 +120,13 @@ class _Trial:
         except SceneUnavailableError as error:
             self._lose(numbers, error)
         else:
-            verdicts = judge(arrays, choices, specs=self._specs, config=self._config)
+            verdicts = judge(
+                arrays,
+                choices,
+                specs=self._specs,
+                size_px=self._location.grid.size_px,
+                config=self._config,
+            )
             for position, (number, verdict) in enumerate(zip(numbers, verdicts, strict=True)):
                 self._decide(number, verdict, {name: a[position] for name, a in arrays.items()})
         for number in self.open_seasons:
@@ -162,6 +170,6 @@ class _Trial:
         )
 
 
-def _empty(specs: Sequence[ArraySpec], *, config: BuildConfig) -> dict[str, np.ndarray]:
-    shapes = {spec.name: spec.item_shape(len(config.seasons), config.patch_size_px) for spec in specs}
+def _empty(specs: Sequence[ArraySpec], *, num_seasons: int, size_px: int) -> dict[str, np.ndarray]:
+    shapes = {spec.name: spec.item_shape(num_seasons, size_px) for spec in specs}
     return {spec.name: np.empty(shapes[spec.name], dtype=spec.dtype) for spec in specs}

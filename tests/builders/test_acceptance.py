@@ -19,7 +19,7 @@ def arrays() -> dict[str, np.ndarray]:
 
 
 def verdicts(pixels, config=CONFIG):
-    return judge(pixels, CHOICES, specs=SPECS, config=config)
+    return judge(pixels, CHOICES, specs=SPECS, size_px=config.patch_size_px, config=config)
 
 
 def spec(name: str):
@@ -106,7 +106,13 @@ def test_off_lattice_is_passed_on():
 def test_a_build_without_sentinel_1_has_full_coverage_of_it():
     plain = small_config(products={"s1_grd": []})
     specs = array_specs(plain.products.selected())
-    found = judge(expected_arrays(CHOICES, config=plain, bad={}), CHOICES, specs=specs, config=plain)
+    found = judge(
+        expected_arrays(CHOICES, config=plain, bad={}),
+        CHOICES,
+        specs=specs,
+        size_px=plain.patch_size_px,
+        config=plain,
+    )
     assert found[0].outcome.coverage_s1 == 1.0
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builders.caller import AttemptFailedError, Caller
-from builders.config import Source
+from builders.config_sections import Source
 from builders.governor import Governor
 from builders.quota_state import SharedQuotaState
 from builders.request_log import RequestLog, summarise

@@ -3,7 +3,7 @@ import re
 import pytest
 
 from builders.cities import bundled_cities, load_cities, read_cities
-from builders.config import Locations
+from builders.config_sections import Locations
 from noldo.errors import ConfigError, InputError
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from builders.config import Source
+from builders.config_sections import Source
 from builders.credentials import LOOPBACK_PROJECT, credentials_of, login_advice, project_of
 from noldo.errors import AuthenticationError, ConfigError
 

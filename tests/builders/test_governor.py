@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builders.config import Source
+from builders.config_sections import Source
 from builders.governor import Governor
 from builders.quota_state import SharedQuotaState, next_pacific_midnight
 from noldo.errors import AuthenticationError, ConfigError, QuotaSpentError
@@ -134,7 +134,7 @@ def test_a_cool_down_set_while_waiting_for_the_rate_is_kept(tmp_path: Path):
 def test_two_processes_share_a_cool_down(tmp_path: Path):
     path = tmp_path / "q.json"
     code = (
-        "import sys; from pathlib import Path; from builders.config import Source; "
+        "import sys; from pathlib import Path; from builders.config_sections import Source; "
         "from builders.governor import Governor; "
         "Governor(1, Source(url='http://127.0.0.1:1'), Path(sys.argv[1])).cool_down(0.4)"
     )

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builders.config import BuildConfig, Season
+from builders.config import BuildConfig
+from builders.config_sections import Season
 from builders.metadata import (
     DAY_MS,
     MAX_S2_SCENES,

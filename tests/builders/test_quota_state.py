@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builders.config import Source
+from builders.config_sections import Source
 from builders.layout import Layout
 from builders.quota_state import (
     QuotaState,

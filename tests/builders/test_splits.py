@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builders.config import Split
+from builders.config_sections import Split
 from builders.splits import assign_splits, blocks, split_of_block
 
 longitudes = st.floats(-180, 180)
