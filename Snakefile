@@ -24,24 +24,31 @@ include: "pipeline/rules/common.smk"
 include: "pipeline/rules/places.smk"
 include: "pipeline/rules/scenes.smk"
 include: "pipeline/rules/pixels.smk"
+include: "pipeline/rules/osm.smk"
 include: "pipeline/rules/results.smk"
 
 
-localrules:
-    create_store,  # a second's work: the submit node does it
-
-
 rule build_noldo:
-    """Everything: store, index, manifest and report."""
+    """Every subset that the config has a section for: stores, indexes, manifests and the report."""
     default_target: True
     input:
-        store_files(),  # asked for by name: else a lost one would only be noticed by its reader
-        layout.manifest,
+        [file for subset in subsets for file in subset_files(subset)],
         layout.report,
 
 
 rule build_nol:
     """The pretraining subset SSL4EO-S12@NoL alone, without the report."""
     input:
-        store_files(),
-        layout.manifest,
+        lambda _: subset_files("nol"),
+
+
+rule build_dw:
+    """The subset SSL4EO-S12@DW alone: expert labels."""
+    input:
+        lambda _: subset_files("dw"),
+
+
+rule build_osm:
+    """The subset SSL4EO-S12@OSM: OpenStreetMap labels on the tiles of @DW, which it needs."""
+    input:
+        lambda _: subset_files("osm"),

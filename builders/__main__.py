@@ -14,6 +14,7 @@ from cyclopts import App, Parameter
 from builders.build import ERROR_PREFIX, require_project
 from builders.build_lock import as_job
 from builders.config import BuildConfig, load_config
+from builders.config_sections import Subset
 from builders.layout import Layout
 from noldo.errors import NoldoError
 
@@ -32,14 +33,22 @@ Config = Annotated[
 ]
 
 
+Of = Annotated[Subset, Parameter(help="The subset that the step is for.")]
+
+
 def _job(
-    config_path: Path, step: Callable[[BuildConfig, Layout], None], *, name: str, piece: int = 0
+    config_path: Path,
+    step: Callable[[BuildConfig, Layout], None],
+    *,
+    name: str,
+    subset: Subset,
+    piece: int = 0,
 ) -> None:
     """Run one step as a job of a build: alone with its orphan watch, and timed under `name`."""
     from builders.run_record import timed
 
-    config = load_config(config_path)
-    layout = Layout(config.name)
+    config = load_config(config_path).of_subset(subset)
+    layout = Layout(config.name, subset=subset)
     with as_job(layout.work), timed(layout, name, piece=piece):
         step(config, layout)
 
@@ -58,14 +67,22 @@ def _connect(
 
 @app.command
 def locations(*, config: Config, out: Path) -> None:
-    """Draw or read all places and fix their grids."""
+    """Draw or read all places of @NoL and fix their grids."""
     from builders.locations import run_locations
 
-    _job(config, lambda build, layout: run_locations(build, out), name="locations")
+    _job(config, lambda build, layout: run_locations(build, out), name="locations", subset="nol")
 
 
 @app.command
-def search(*, config: Config, search: int, concurrency: int, out: Path) -> None:
+def tiles(*, config: Config) -> None:
+    """Read all expert tiles of @DW, check their labels and fix their grids."""
+    from builders.tiles import run_tiles
+
+    _job(config, run_tiles, name="tiles", subset="dw")
+
+
+@app.command
+def search(*, config: Config, subset: Of = "nol", search: int, concurrency: int, out: Path) -> None:
     """Ask for every scene of the locations of one search job."""
     from builders.search import run_search
 
@@ -73,11 +90,11 @@ def search(*, config: Config, search: int, concurrency: int, out: Path) -> None:
         source = _connect(build, layout, stage="search", piece=search, concurrency=concurrency)
         run_search(build, source, layout, search=search, concurrency=concurrency, out=out)
 
-    _job(config, step, name="search", piece=search)
+    _job(config, step, name="search", subset=subset, piece=search)
 
 
 @app.command
-def choose(*, config: Config, search: int, out: Path) -> None:
+def choose(*, config: Config, subset: Of = "nol", search: int, out: Path) -> None:
     """Choose the scenes of one search job, with reasons."""
     from builders.choice import run_choose
 
@@ -85,12 +102,13 @@ def choose(*, config: Config, search: int, out: Path) -> None:
         config,
         lambda build, layout: run_choose(build, layout, search=search, out=out),
         name="choose",
+        subset=subset,
         piece=search,
     )
 
 
 @app.command
-def fetch(*, config: Config, job: int, concurrency: int) -> None:
+def fetch(*, config: Config, subset: Of = "nol", job: int, concurrency: int) -> None:
     """Fetch, check and stage the pixels of one job."""
     from builders.fetch import run_fetch
 
@@ -98,35 +116,81 @@ def fetch(*, config: Config, job: int, concurrency: int) -> None:
         source = _connect(build, layout, stage="fetch", piece=job, concurrency=concurrency)
         run_fetch(build, source, layout, job=job, concurrency=concurrency)
 
-    _job(config, step, name="fetch", piece=job)
+    _job(config, step, name="fetch", subset=subset, piece=job)
 
 
 @app.command
-def create_store(*, config: Config) -> None:
+def create_store(*, config: Config, subset: Of = "nol") -> None:
     """Write the metadata of every array."""
     from builders.pack import run_create_store
 
-    _job(config, run_create_store, name="create-store")
+    _job(config, run_create_store, name="create-store", subset=subset)
 
 
 @app.command
-def pack(*, config: Config, shard: int) -> None:
+def pack(*, config: Config, subset: Of = "nol", shard: int) -> None:
     """Write one shard of every array from staged pixels."""
     from builders.pack import run_pack
 
-    _job(config, lambda build, layout: run_pack(build, layout, shard=shard), name="pack", piece=shard)
+    _job(
+        config,
+        lambda build, layout: run_pack(build, layout, shard=shard),
+        name="pack",
+        subset=subset,
+        piece=shard,
+    )
 
 
 @app.command
-def sweep(*, config: Config, job: int) -> None:
+def sweep(*, config: Config, subset: Of = "nol", job: int) -> None:
     """Delete the staged pixels of a job whose shards are packed."""
     from builders.sweep import run_sweep
 
-    _job(config, lambda build, layout: run_sweep(build, layout, job=job), name="sweep", piece=job)
+    _job(
+        config,
+        lambda build, layout: run_sweep(build, layout, job=job),
+        name="sweep",
+        subset=subset,
+        piece=job,
+    )
 
 
 @app.command
-def statistics(*, config: Config, threads: int = 2, scheduler: str | None = None) -> None:
+def collect_areas(*, config: Config, extract: int) -> None:
+    """Read one .osm.pbf extract, and keep the areas that meet a tile of @OSM.
+
+    Parameters
+    ----------
+    extract
+        Position in `osm.extracts`.
+    """
+    from builders.osm_labels import run_collect
+
+    _job(
+        config,
+        lambda build, layout: run_collect(build, layout, extract=extract),
+        name="collect-areas",
+        subset="osm",
+        piece=extract,
+    )
+
+
+@app.command
+def label_osm(*, config: Config, job: int) -> None:
+    """Make the class maps of OpenStreetMap for the tiles of one job, and screen them against the experts."""
+    from builders.osm_labels import run_osm_labels
+
+    _job(
+        config,
+        lambda build, layout: run_osm_labels(build, layout, job=job),
+        name="label-osm",
+        subset="osm",
+        piece=job,
+    )
+
+
+@app.command
+def statistics(*, config: Config, subset: Of = "nol", threads: int = 2, scheduler: str | None = None) -> None:
     """Compute band statistics and class counts over the store.
 
     Parameters
@@ -147,15 +211,16 @@ def statistics(*, config: Config, threads: int = 2, scheduler: str | None = None
             scheduler=build.jobs.dask_scheduler if scheduler is None else scheduler,
         ),
         name="statistics",
+        subset=subset,
     )
 
 
 @app.command
-def index(*, config: Config) -> None:
+def index(*, config: Config, subset: Of = "nol") -> None:
     """Write index, small arrays, manifest and run record."""
     from builders.index import run_index
 
-    _job(config, run_index, name="index")
+    _job(config, run_index, name="index", subset=subset)
 
 
 @app.command
@@ -163,7 +228,7 @@ def report(*, config: Config) -> None:
     """Write the report page."""
     from builders.report import run_report
 
-    _job(config, run_report, name="report")
+    _job(config, run_report, name="report", subset="nol")
 
 
 @app.command

@@ -130,6 +130,12 @@ class BuildConfig(Frozen):
         return array_specs(self.products.selected(self.labels))
 
     @property
+    def place_files(self) -> list[Path]:
+        """Files of the user's that decide where the locations of @NoL are, and in which split."""
+        named = (self.locations.points, self.locations.cities, *self.split.lists.values())
+        return [path for path in named if path is not None]
+
+    @property
     def min_spacing_m(self) -> float:
         """Least distance between patch centres in metres."""
         if self.locations.min_spacing_m is not None:

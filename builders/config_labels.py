@@ -126,6 +126,11 @@ class OpenStreetMap(Frozen):
     )
 
     @property
+    def tag_files(self) -> list[Path]:
+        """The table of tags, if it is the user's own."""
+        return [Path(self.tags)] if self.tags.endswith(".csv") else []
+
+    @property
     def asks_sandbox(self) -> bool:
         """Areas come from the sandbox's own Overpass."""
         return self.source == "overpass" and self.overpass_url == "sandbox"

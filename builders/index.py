@@ -13,6 +13,7 @@ import numpy as np
 
 from builders.build import cut_of
 from builders.config import BuildConfig
+from builders.index_extras import Extras, extras_of
 from builders.layout import Layout
 from builders.location_table import read_locations
 from builders.manifest_writer import RowTotals, manifest_of
@@ -24,9 +25,9 @@ from builders.run_record import run_report
 from builders.statistics import read_statistics
 from noldo.atomic import atomic_file
 from noldo.errors import InputError
-from noldo.index import index_schema
+from noldo.index import extended_schema
 from noldo.manifest import write_manifest, write_run_report
-from noldo.rows import NO_TIME, ROW_ARRAYS, SPLITS
+from noldo.rows import NO_TIME, ROW_ARRAYS, SPLITS, UNSET
 from noldo.status import Status
 from noldo.store import create_store, write_rows
 
@@ -65,16 +66,17 @@ def run_index(config: BuildConfig, layout: Layout) -> None:
     bands = {name: [band.model_dump() for band in table] for name, table in statistics.bands.items()}
     attributes = {**store_attributes(config), "statistics": bands}
     create_store(layout.store, store_layout(config), attributes=attributes)
+    extras = extras_of(config, layout)
     totals = RowTotals.none()
     arrays = _empty_rows(config)
     with atomic_file(layout.index) as file:
         import pyarrow.parquet as pq
 
         options = {"compression": "zstd", "version": "2.6", "write_page_checksum": True}
-        with pq.ParquetWriter(file, index_schema(), **options) as writer:
+        with pq.ParquetWriter(file, extended_schema(extras.columns), **options) as writer:
             for group in _groups(config, layout):
-                writer.write_table(index_table(group, config), row_group_size=ROWS_PER_GROUP)
-                fill_rows(arrays, group, config)
+                writer.write_table(index_table(group, config, extras), row_group_size=ROWS_PER_GROUP)
+                fill_rows(arrays, group, extras)
                 totals = totals.plus([(one.outcome.status, one.location.split) for one in group])
     write_rows(layout.store, arrays)
     write_run_report(layout.run, run_report(config, layout))
@@ -105,14 +107,17 @@ def _groups(config: BuildConfig, layout: Layout) -> Iterator[list[Tried]]:
         yield pending
 
 
-def index_table(group: Sequence[Tried], config: BuildConfig) -> "pa.Table":
-    """Rows of the index, with the columns of `noldo.index.index_schema`."""
+def index_table(group: Sequence[Tried], config: BuildConfig, extras: Extras) -> "pa.Table":
+    """Rows of the index, with the columns of `noldo.index.index_schema` and those of the subset."""
     import pyarrow as pa
     import shapely
 
     shapes = shapely.to_wkb(outlines([one.location.grid for one in group]))
-    rows = [_row(one, geometry, config) for one, geometry in zip(group, shapes, strict=True)]
-    return pa.Table.from_pylist(rows, schema=index_schema())
+    rows = [
+        _row(one, geometry, config) | extras.row(one.location, one.outcome)
+        for one, geometry in zip(group, shapes, strict=True)
+    ]
+    return pa.Table.from_pylist(rows, schema=extended_schema(extras.columns))
 
 
 def _row(one: Tried, geometry: bytes, config: BuildConfig) -> Row:
@@ -157,8 +162,8 @@ def _season_values(season: SeasonOutcome, config: BuildConfig) -> Row:
         "time_s2": choice.time_s2_ms,
         "time_s1": choice.time_s1_ms or None,
         "scene_s2_l1c": _asset("s2_l1c", choice.s2_index) if products.s2_l1c else None,
-        "scene_s2_l2a": _asset("s2_l2a", choice.s2_index) if products.needs_l2a else None,
-        "scene_dynamic_world": _asset("dynamic_world", choice.s2_index),
+        "scene_s2_l2a": _asset("s2_l2a", choice.s2_index) if products.needs_l2a and choice.has_l2a else None,
+        "scene_dynamic_world": _asset("dynamic_world", choice.s2_index) if choice.has_dynamic_world else None,
         "scene_s1_grd": _asset("s1_grd", choice.s1_index),
         "cloud_percent": choice.cloud_percent if choice.cloud_percent >= 0 else None,
         "coverage_s2": season.coverage_s2,
@@ -192,7 +197,7 @@ def _empty_rows(config: BuildConfig) -> dict[str, np.ndarray]:
     }
 
 
-def fill_rows(arrays: Mapping[str, np.ndarray], group: Sequence[Tried], config: BuildConfig) -> None:
+def fill_rows(arrays: Mapping[str, np.ndarray], group: Sequence[Tried], extras: Extras) -> None:
     """Write a group into the small arrays of the store (see `noldo.rows`), in place.
 
     Times and valid window are those of pixels, so rows that were not kept have none.
@@ -201,13 +206,13 @@ def fill_rows(arrays: Mapping[str, np.ndarray], group: Sequence[Tried], config: 
         location, outcome, grid = one.location, one.outcome, one.location.grid
         arrays["id"][one.row] = location.id
         arrays["status"][one.row] = outcome.status
-        arrays["split"][one.row] = SPLITS.index(location.split)
+        arrays["split"][one.row] = SPLITS.index(location.split) if location.split else UNSET
         arrays["crs_epsg"][one.row] = grid.crs_epsg
         arrays["x_ul"][one.row] = grid.x_ul
         arrays["y_ul"][one.row] = grid.y_ul
         if outcome.status != Status.KEPT:
             continue
-        arrays["window"][one.row] = 0, grid.size_px, 0, grid.size_px
+        arrays["window"][one.row] = extras.window(location)
         for season in outcome.seasons:
             choice = season.choice
             arrays["time_s2"][one.row, choice.season] = choice.time_s2_ms // 1000

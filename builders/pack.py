@@ -16,8 +16,9 @@ from builders.layout import Layout
 from builders.licences import source_records
 from builders.location_table import read_locations
 from builders.outcome_table import read_outcomes
-from builders.spool import staged_arrays
-from noldo.errors import InputError, ShardMissingError
+from builders.records import Location
+from builders.row_pixels import RowPixels, row_pixels
+from noldo.errors import InputError
 from noldo.products import ArraySpec
 from noldo.status import Status
 from noldo.store import StoreLayout, create_store, write_shard
@@ -32,7 +33,7 @@ class ShardRows:
     shard: int
     job: int
     """The fetch job whose staged pixels fill it."""
-    location_ids: tuple[int, ...]
+    locations: tuple[Location, ...]
     """In id order: row 0, 1, ... of the shard."""
     kept: tuple[bool, ...]
     """Rows whose pixels are staged; the others are no data."""
@@ -85,9 +86,10 @@ def run_pack(config: BuildConfig, layout: Layout, *, shard: int) -> None:
     """
     store = store_layout(config)
     rows = shard_rows(config, layout, shard=shard)
+    pixels = row_pixels(config, layout, job=rows.job)
     packed = 0
     for group in passes(store.specs, store):
-        blocks = _filled(layout, rows, group, store)
+        blocks = _filled(pixels, rows, group, store, may_be_smaller=config.subset != "nol")
         for spec in group:
             write_shard(layout.store, spec, shard=shard, items=blocks.pop(spec.name))
             packed += 1
@@ -106,7 +108,8 @@ def shard_rows(config: BuildConfig, layout: Layout, *, shard: int) -> ShardRows:
     cut = cut_of(config)
     job = cut.job_of_shard(shard)
     span = cut.rows_of_shard(shard)
-    ids = tuple(location.id for location in read_locations(layout.locations, span.start, span.stop))
+    locations = tuple(read_locations(layout.locations, span.start, span.stop))
+    ids = tuple(location.id for location in locations)
     path = layout.outcomes(job)
     first = span.start - cut.rows_of_job(job).start
     outcomes = read_outcomes(path)[first : first + len(span)]
@@ -117,7 +120,7 @@ def shard_rows(config: BuildConfig, layout: Layout, *, shard: int) -> ShardRows:
             f"{layout.locations} has {_ends(ids)} there; delete {path} and run the build again: job {job} is redone"
         )
     kept = tuple(outcome.status == Status.KEPT for outcome in outcomes)
-    return ShardRows(shard=shard, job=job, location_ids=ids, kept=kept)
+    return ShardRows(shard=shard, job=job, locations=locations, kept=kept)
 
 
 def _ends(ids: Sequence[int]) -> str:
@@ -148,38 +151,38 @@ def _item_bytes(spec: ArraySpec, store: StoreLayout) -> int:
 
 
 def _filled(
-    layout: Layout, rows: ShardRows, specs: Sequence[ArraySpec], store: StoreLayout
+    pixels: RowPixels,
+    rows: ShardRows,
+    specs: Sequence[ArraySpec],
+    store: StoreLayout,
+    *,
+    may_be_smaller: bool,
 ) -> dict[str, np.ndarray]:
-    """Blocks (row, season, band?, y, x) by array name."""
-    shapes = {spec.name: spec.item_shape(len(store.season_names), store.patch_size_px) for spec in specs}
+    """Blocks (row, season, band?, y, x) by array name; tiles smaller than the store's patch are padded."""
+    num_seasons = len(store.season_names)
     blocks = {
-        spec.name: np.full((len(rows.kept), *shapes[spec.name]), spec.no_data, spec.dtype) for spec in specs
+        spec.name: np.full(
+            (len(rows.kept), *spec.item_shape(num_seasons, store.patch_size_px)), spec.no_data, spec.dtype
+        )
+        for spec in specs
     }
     for row in np.flatnonzero(rows.kept).tolist():
-        staged = _staged(layout, rows.job, rows.location_ids[row])
+        location = rows.locations[row]
+        arrays = pixels.read(location, specs)
         for spec in specs:
-            array = staged.get(spec.name)
-            if array is None or array.shape != shapes[spec.name] or array.dtype != np.dtype(spec.dtype):
-                raise _unfit(layout, rows, row=row, name=spec.name, found=array)
-            blocks[spec.name][row] = array
+            array = arrays.get(spec.name)
+            sizes = {store.patch_size_px, location.grid.size_px if may_be_smaller else store.patch_size_px}
+            shapes = [spec.item_shape(num_seasons, size) for size in sizes]
+            if array is None or array.shape not in shapes or array.dtype != np.dtype(spec.dtype):
+                raise _unfit(rows, location, name=spec.name, found=array)
+            height, width = array.shape[-2:]
+            blocks[spec.name][row][..., :height, :width] = array
     return blocks
 
 
-def _staged(layout: Layout, job: int, location_id: int) -> dict[str, np.ndarray]:
-    staged = staged_arrays(layout, job, location_id)
-    if staged is None:
-        raise ShardMissingError(
-            f"{layout.spool(job)}: the pixels of location {location_id} are not staged, although "
-            f"{layout.outcomes(job)} calls it kept; delete {layout.outcomes(job)} and run the build again: "
-            f"job {job} fetches what is missing"
-        )
-    return staged
-
-
-def _unfit(layout: Layout, rows: ShardRows, *, row: int, name: str, found: np.ndarray | None) -> InputError:
+def _unfit(rows: ShardRows, location: Location, *, name: str, found: np.ndarray | None) -> InputError:
     what = "absent" if found is None else f"{found.dtype} {found.shape}"
     return InputError(
-        f"{layout.spool(rows.job)}: {name} of location {rows.location_ids[row]} is {what}, which the store of this "
-        f"config can't hold; delete {layout.spool(rows.job)} and {layout.outcomes(rows.job)} and run the build "
-        f"again: job {rows.job} is fetched again"
+        f"{name} of location {location.id} is {what}, which the store of this config can't hold; delete the spool and "
+        f"the outcomes of job {rows.job} and run the build again: the job is fetched again"
     )

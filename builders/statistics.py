@@ -18,6 +18,7 @@ import numpy as np
 from builders.build import cut_of
 from builders.config import BuildConfig
 from builders.layout import Layout
+from builders.location_table import read_locations
 from builders.outcome_table import read_outcomes
 from noldo.atomic import write_if_changed
 from noldo.errors import StoreError, StoreFormatError
@@ -28,6 +29,7 @@ from noldo.products import ArraySpec
 from noldo.reader import StoreReader
 from noldo.shard_scan import ShardName, read_items
 from noldo.status import Status
+from noldo.store import StoreLayout
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +69,9 @@ def run_statistics(config: BuildConfig, layout: Layout, *, threads: int = 2, sch
         If a label array holds a class that its legend does not have.
     """
     kept = kept_rows(config, layout)
-    statistics = store_statistics(layout.store, kept=kept, threads=threads, scheduler=scheduler)
+    statistics = store_statistics(
+        layout.store, kept=kept, sides_px=sides_px(layout), threads=threads, scheduler=scheduler
+    )
     write_if_changed(layout.statistics, to_json(statistics))
     logger.info("statistics over %s of %s locations written", statistics.locations_kept, len(kept))
 
@@ -92,8 +96,18 @@ def kept_rows(config: BuildConfig, layout: Layout) -> np.ndarray:
     return np.array([outcome.status == Status.KEPT for outcome in outcomes], bool)
 
 
+def sides_px(layout: Layout) -> np.ndarray:
+    """(location,) side of each location's own grid in pixels of 10 m; the store's patch may be larger."""
+    return np.array([location.grid.size_px for location in read_locations(layout.locations)])
+
+
 def store_statistics(
-    store: Path, *, kept: np.ndarray, threads: int = 2, scheduler: str = ""
+    store: Path,
+    *,
+    kept: np.ndarray,
+    sides_px: np.ndarray | None = None,
+    threads: int = 2,
+    scheduler: str = "",
 ) -> StoreStatistics:
     """Statistics of a store over some of its rows.
 
@@ -101,12 +115,21 @@ def store_statistics(
     ----------
     kept
         Bool (location,): rows that count.
+    sides_px
+        Side of each location's own grid in pixels of 10 m, (location,); pixels beyond it are padding, and count as
+        nothing. None: all are as large as the store's patch.
     """
     layout = StoreReader.open(store).layout
     totals = _histograms(store.resolve(), layout.specs, kept, threads=threads, scheduler=scheduler)
     return StoreStatistics(
         locations_kept=int(kept.sum()),
-        bands={spec.name: _bands(spec, totals[spec.name]) for spec in layout.specs if not spec.is_label},
+        bands={
+            spec.name: _bands(
+                spec, totals[spec.name], padding=_padding(spec, layout, kept=kept, sides_px=sides_px)
+            )
+            for spec in layout.specs
+            if not spec.is_label
+        },
         class_counts={
             spec.name: _classes(spec, totals[spec.name], seasons=layout.season_names)
             for spec in layout.specs
@@ -200,7 +223,19 @@ def _count(item: np.ndarray, counts: np.ndarray) -> None:
             counts[season % len(counts), band] += np.bincount(plane.ravel(), minlength=counts.shape[-1])
 
 
-def _bands(spec: ArraySpec, counts: np.ndarray) -> tuple[BandStatistics, ...]:
+def _padding(spec: ArraySpec, layout: StoreLayout, *, kept: np.ndarray, sides_px: np.ndarray | None) -> int:
+    """Pixels of one band that belong to no location's grid, over all kept locations and seasons."""
+    if sides_px is None:
+        return 0
+    whole = spec.side_px(layout.patch_size_px) ** 2
+    own = [spec.side_px(int(side)) ** 2 for side in sides_px[kept]]
+    return len(layout.season_names) * sum(whole - pixels for pixels in own)
+
+
+def _bands(spec: ArraySpec, counts: np.ndarray, *, padding: int) -> tuple[BandStatistics, ...]:
+    if padding:
+        counts = counts.copy()
+        counts[:, :, spec.no_data - int(np.iinfo(spec.dtype).min)] -= padding
     return tuple(
         band_statistics(
             counts[0, position],

@@ -23,6 +23,7 @@ from builders.points import NUM_NAMED
 from builders.records import Location
 from builders.splits import assign_splits, listed_splits
 from builders.tile_table import TileRow, read_tile_tables
+from builders.tiles_of_sandbox import LABEL_FOLDER, META_FILE, TABLE_FILE
 from noldo.errors import InputError
 from noldo.grids import Grid
 
@@ -33,9 +34,6 @@ logger = logging.getLogger(__name__)
 
 VALIDATION_SIDE_PX = 512
 """Side of the published validation tiles; training tiles have 510."""
-
-TABLE_FILE, META_FILE, LABEL_FOLDER = "tiles.csv", "dw_test/meta.csv", "labels"
-"""Where `python -m sandbox experts` puts its two tables and the labels, in its folder."""
 
 
 @dataclass(frozen=True)

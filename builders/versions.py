@@ -4,9 +4,12 @@ Standard library only: the Snakefile imports it while planning.
 """
 
 LOCATIONS = 1
+TILES = 1
 SEARCH = 1
 CHOICE = 1
 PIXELS = 1
+OSM_AREAS = 1
+OSM_LABELS = 1
 PACK = 1
 STATISTICS = 1
 INDEX = 1

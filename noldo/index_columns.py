@@ -9,7 +9,7 @@ import numpy as np
 
 from noldo.index import read_index
 from noldo.products import NUM_DYNAMIC_WORLD_CLASSES
-from noldo.rows import NO_TIME, SPLITS
+from noldo.rows import NO_TIME, SPLITS, UNSET
 from noldo.status import Status
 from noldo.store import StoreLayout
 
@@ -56,7 +56,7 @@ def read_index_columns(path: Path, *, num_seasons: int) -> IndexColumns:
     table = read_index(path)
     codes = {
         "status": {status.name.lower(): int(status) for status in Status},
-        "split": {name: code for code, name in enumerate(SPLITS)},
+        "split": {name: code for code, name in enumerate(SPLITS)} | {"": UNSET},
     }
     values = {
         name: table.column(name).to_numpy() for name in ("id", "crs_epsg", "x_ul", "y_ul", "shard", "row")

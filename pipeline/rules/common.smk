@@ -2,14 +2,15 @@
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(workflow.basedir))
 
 from builders import build, versions
 from builders.layout import Layout
+from builders.tiles_of_sandbox import LABEL_FOLDER, META_FILE, TABLE_FILE
 from noldo.errors import NoldoError
-from noldo.products import array_specs
 from noldo.shard_paths import shard_file
 from noldo.store_files import metadata_files, row_files
 from snakemake.exceptions import WorkflowError
@@ -20,9 +21,22 @@ try:
 except NoldoError as error:
     raise WorkflowError(str(error)) from None
 
-layout = Layout(build_config.name)
-cut = build.cut_of(build_config)
-arrays = array_specs(build_config.products.selected())
+subsets = build_config.subsets
+configs = {subset: build_config.of_subset(subset) for subset in subsets}
+layouts = {subset: Layout(build_config.name, subset=subset) for subset in subsets}
+cuts = {subset: build.cut_of(configs[subset]) for subset in subsets}
+layout = layouts["nol"]
+steps = layout.work / "{subset}"
+osm = build_config.osm
+
+
+wildcard_constraints:
+    subset="nol|dw|osm",
+    search=r"\d+",
+    job=r"\d+",
+    shard=r"\d+",
+    extract=r"\d+",
+
 
 # Jobs run our own interpreter with the checkout on its path, wherever snakemake was started from.
 shell.prefix(
@@ -36,6 +50,9 @@ if "ee_requests" in workflow.global_resources:
     quota = min(quota, workflow.global_resources["ee_requests"].value)
 workflow.register_resource("ee_requests", quota)
 
+# A public Overpass has two slots a user, and osmnx asks for one thing after another.
+workflow.register_resource("overpass", 1)
+
 running = None
 """Lock and sandbox of the build in progress; set by onstart."""
 
@@ -48,42 +65,85 @@ def log_of(step):
     return f"logs/{build_config.name}/{step}"
 
 
+def shard_files(subset, shard):
+    """Every file of one shard, over all arrays; `shard` may be a wildcard in braces."""
+    return in_store(
+        subset,
+        [
+            shard_file(spec.name, 4 + bool(spec.bands), shard)
+            for spec in configs[subset].specs
+        ],
+    )
+
+
 def shards_of_job(wildcards):
     """Every shard file that holds pixels of a fetch job."""
+    shards = cuts[wildcards.subset].shards_of_job(int(wildcards.job))
+    return [file for shard in shards for file in shard_files(wildcards.subset, shard)]
+
+
+def all_shards(subset):
+    """Every shard file of a subset."""
     return [
-        file
-        for shard in cut.shards_of_job(int(wildcards.job))
-        for file in shard_files(shard)
+        file for shard in cuts[subset].shards for file in shard_files(subset, shard)
     ]
 
 
-def shard_files(shard):
-    """Every file of one shard, over all arrays; `shard` may be a wildcard in braces."""
-    return [
-        f"{layout.store}/{shard_file(spec.name, 4 + bool(spec.bands), shard)}"
-        for spec in arrays
-    ]
+def in_store(subset, names):
+    """Files of a store by their names in it."""
+    return [f"{layouts[subset].store}/{name}" for name in names]
 
 
-def store_files():
-    """Every file of the store: shards, metadata, small arrays."""
-    shards = [file for shard in cut.shards for file in shard_files(shard)]
-    return [*shards, *in_store(metadata_files(arrays)), *in_store(row_files())]
+def documents(subset):
+    """Metadata of a store: every document, and the values of the axes."""
+    return in_store(subset, metadata_files(configs[subset].specs))
 
 
-def in_store(names):
-    """Files of the store by their names in it."""
-    return [f"{layout.store}/{name}" for name in names]
+def subset_files(subset):
+    """Everything that users keep of a subset. Asked for by name: else a lost file would only be noticed by its reader."""
+    if subset not in subsets:
+        raise WorkflowError(
+            f"config {build_config.name!r} has no section `{subset}`, so there is no subset @{subset.upper()} to build"
+        )
+    files = [*all_shards(subset), *documents(subset), *in_store(subset, row_files())]
+    return [*files, layouts[subset].index, layouts[subset].manifest]
 
 
-def ready_for_shard(wildcards):
+def locations_of(wildcards):
+    """The table of places of a subset."""
+    return layouts[wildcards.subset].locations
+
+
+def ready_for_shard(subset, wildcards):
     """The staged pixels a shard is packed from."""
-    return str(layout.ready(cut.job_of_shard(int(wildcards.shard))))
+    return str(layouts[subset].ready(cuts[subset].job_of_shard(int(wildcards.shard))))
+
+
+def osm_labels_for_shard(wildcards):
+    """The class maps a shard of @OSM is packed from."""
+    return str(
+        layouts["osm"].osm_labels(cuts["osm"].job_of_shard(int(wildcards.shard)))
+    )
 
 
 def scenes_for_job(wildcards):
     """The scene table a fetch job reads."""
-    return str(layout.scenes(cut.search_of_job(int(wildcards.job))))
+    search = cuts[wildcards.subset].search_of_job(int(wildcards.job))
+    return str(layouts[wildcards.subset].scenes(search))
+
+
+def packed(wildcards):
+    """What says that all shards of a subset are there."""
+    subset = wildcards.subset
+    if subset == "osm":
+        return all_shards(subset)
+    return [layouts[subset].swept(job) for job in cuts[subset].jobs]
+
+
+def outcomes_of(wildcards):
+    """What became of the locations of a subset."""
+    subset = wildcards.subset
+    return [layouts[subset].outcomes(job) for job in cuts[subset].jobs]
 
 
 onstart:

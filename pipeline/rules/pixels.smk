@@ -9,35 +9,44 @@ rule fetch_pixels:
     input:
         scenes=scenes_for_job,
     output:
-        outcomes=str(layout.work / "outcomes" / "{job}.parquet"),
-        ready=temp(str(layout.work / "pixels" / "{job}.ready")),
+        outcomes=str(steps / "outcomes" / "{job}.parquet"),
+        ready=temp(str(steps / "pixels" / "{job}.ready")),
     log:
-        log_of("fetch_pixels/{job}.log"),
+        log_of("fetch_pixels/{subset}/{job}.log"),
+    wildcard_constraints:
+        subset="nol|dw",
     resources:
         ee_requests=min(8, quota),  # claimed here, used below, limited in profiles/default
     params:
         version=versions.PIXELS,
         config=layout.config,
     shell:
-        "python -m builders fetch --config {params.config:q} --job {wildcards.job}"
+        "python -m builders fetch --config {params.config:q} --subset {wildcards.subset} --job {wildcards.job}"
         " --concurrency {resources.ee_requests} > {log:q} 2>&1"
 
 
-rule pack_shard:
-    """One file an array, written whole."""
-    input:
-        ready=ready_for_shard,
-        store=ancient(layout.created),
-    output:
-        ensure(shard_files("{shard}"), non_empty=True),
-    log:
-        log_of("pack_shard/{shard}.log"),
-    priority: 10
-    params:
-        version=versions.PACK,
-        config=layout.config,
-    shell:
-        "python -m builders pack --config {params.config:q} --shard {wildcards.shard} > {log:q} 2>&1"
+for subset in subsets:
+    if subset == "osm":
+        continue
+
+    rule:
+        name:
+            f"pack_shard_{subset}"
+        input:
+            ready=partial(ready_for_shard, subset),
+            store=ancient(layouts[subset].created),
+        output:
+            ensure(shard_files(subset, "{shard}"), non_empty=True),
+        log:
+            log_of(f"pack_shard/{subset}/{{shard}}.log"),
+        priority: 10
+        params:
+            version=versions.PACK,
+            config=layout.config,
+            subset=subset,
+        shell:
+            "python -m builders pack --config {params.config:q} --subset {params.subset} --shard {wildcards.shard}"
+            " > {log:q} 2>&1"
 
 
 rule sweep_spool:
@@ -45,11 +54,14 @@ rule sweep_spool:
     input:
         shards_of_job,
     output:
-        str(layout.work / "swept" / "{job}.json"),
+        str(steps / "swept" / "{job}.json"),
     log:
-        log_of("sweep_spool/{job}.log"),
+        log_of("sweep_spool/{subset}/{job}.log"),
+    wildcard_constraints:
+        subset="nol|dw",
     priority: 20
     params:
         config=layout.config,
     shell:
-        "python -m builders sweep --config {params.config:q} --job {wildcards.job} > {log:q} 2>&1"
+        "python -m builders sweep --config {params.config:q} --subset {wildcards.subset} --job {wildcards.job}"
+        " > {log:q} 2>&1"

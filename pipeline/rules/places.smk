@@ -1,14 +1,10 @@
-"""Where the patches are, and the empty store that waits for them."""
+"""Where the patches and tiles are, and the empty stores that wait for them."""
 
 
 rule plan_locations:
-    """Draw or read all places, and fix the grid of each."""
+    """@NoL: draw or read all places, and fix the grid of each."""
     input:
-        [
-            path
-            for path in (build_config.locations.points, build_config.locations.cities)
-            if path
-        ],
+        build_config.place_files,
     output:
         layout.locations,
     log:
@@ -20,16 +16,64 @@ rule plan_locations:
         "python -m builders locations --config {params.config:q} --out {output:q} > {log:q} 2>&1"
 
 
-rule create_store:
-    """The metadata of every array: written once, so that packing is only ever adding files."""
-    output:
-        in_store(metadata_files(arrays)),
-        # What packing waits for: a lost document comes back without packing anything again.
-        receipt=touch(layout.created),
-    log:
-        log_of("create_store.log"),
-    params:
-        version=versions.PACK,
-        config=layout.config,
-    shell:
-        "python -m builders create-store --config {params.config:q} > {log:q} 2>&1"
+if "dw" in subsets:
+
+    if not build_config.dw.tables:
+
+        rule make_expert_tiles:
+            """Expert tiles of the synthetic Earth, in the published layout."""
+            output:
+                layouts["dw"].expert_files / TABLE_FILE,
+                layouts["dw"].expert_files / META_FILE,
+                directory(layouts["dw"].expert_files / LABEL_FOLDER),
+            log:
+                log_of("make_expert_tiles.log"),
+            params:
+                version=versions.TILES,
+                count=build_config.dw.count,
+                seed=build_config.sandbox.seed,
+                folder=layouts["dw"].expert_files,
+            shell:
+                "python -m sandbox experts --count {params.count} --seed {params.seed} --out {params.folder:q}"
+                " > {log:q} 2>&1"
+
+    rule plan_tiles:
+        """@DW: read every expert tile, check its label, and fix its grid."""
+        input:
+            build_config.dw.tables
+            or [
+                layouts["dw"].expert_files / TABLE_FILE,
+                layouts["dw"].expert_files / META_FILE,
+            ],
+            [] if build_config.dw.tables else layouts["dw"].expert_files / LABEL_FOLDER,
+            list(build_config.dw.split.lists.values()),
+        output:
+            layouts["dw"].tiles,
+            layouts["dw"].locations,
+        log:
+            log_of("plan_tiles.log"),
+        params:
+            version=versions.TILES,
+            config=layout.config,
+        shell:
+            "python -m builders tiles --config {params.config:q} > {log:q} 2>&1"
+
+
+for subset in subsets:
+
+    rule:
+        name:
+            f"create_store_{subset}"
+        output:
+            documents(subset),
+            # What packing waits for: a lost document comes back without packing anything again.
+            receipt=touch(layouts[subset].created),
+        log:
+            log_of(f"create_store/{subset}.log"),
+        localrule: True  # a second's work: the submit node does it
+        params:
+            version=versions.PACK,
+            config=layout.config,
+            subset=subset,
+        shell:
+            "python -m builders create-store --config {params.config:q} --subset {params.subset} > {log:q} 2>&1"

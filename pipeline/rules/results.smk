@@ -2,47 +2,48 @@
 
 
 rule compute_statistics:
-    """Band statistics and class counts, over the whole store."""
+    """Band statistics and class counts, over the whole store of a subset."""
     input:
-        [layout.swept(job) for job in cut.jobs],
+        packed,
     output:
-        layout.statistics,
+        str(steps / "statistics.json"),
     log:
-        log_of("compute_statistics.log"),
+        log_of("compute_statistics/{subset}.log"),
     threads: workflow.cores or 1
     params:
         version=versions.STATISTICS,
         config=layout.config,
     shell:
-        "python -m builders statistics --config {params.config:q} --threads {threads} > {log:q} 2>&1"
+        "python -m builders statistics --config {params.config:q} --subset {wildcards.subset} --threads {threads}"
+        " > {log:q} 2>&1"
 
 
 rule write_index:
     """The index, the small arrays of the store, the manifest and the record of the run."""
     input:
-        layout.statistics,
-        [layout.outcomes(job) for job in cut.jobs],
-        in_store(metadata_files(arrays)),
+        str(steps / "statistics.json"),
+        outcomes_of,
+        lambda wildcards: documents(wildcards.subset),
     output:
-        in_store(row_files()),
-        layout.index,
-        layout.manifest,
-        layout.run,
+        [f"{layout.results}/{{subset}}.zarr/{name}" for name in row_files()],
+        str(layout.results / "{subset}.parquet"),
+        str(layout.results / "{subset}.json"),
+        str(layout.results / "{subset}.run.json"),
     log:
-        log_of("write_index.log"),
+        log_of("write_index/{subset}.log"),
     params:
         version=versions.INDEX,
         config=layout.config,
     shell:
-        "python -m builders index --config {params.config:q} > {log:q} 2>&1"
+        "python -m builders index --config {params.config:q} --subset {wildcards.subset} > {log:q} 2>&1"
 
 
 rule write_report:
-    """One self-contained page about the build."""
+    """One self-contained page about the build, with all its subsets."""
     input:
-        layout.index,
-        layout.manifest,
-        layout.run,
+        [layouts[subset].index for subset in subsets],
+        [layouts[subset].manifest for subset in subsets],
+        [layouts[subset].run for subset in subsets],
     output:
         layout.report,
     log:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from builders.config import BuildConfig
-from builders.metadata import s2_window
+from builders.metadata import reference_date, s2_window
 from builders.pixel_reader import PixelReader
 from builders.raw_requests import RawSource
 from builders.records import (
@@ -55,7 +55,8 @@ class FakeRawSource:
 
     def scenes(self, place: Location, season: int) -> list[Scene]:
         index = f"{place.id}-{season}"
-        time_ms = s2_window(self.config.seasons[season]).reference_ms
+        wanted = self.config.seasons[season]
+        time_ms = s2_window(wanted, reference_date(wanted, place)).reference_ms
         is_last = season == len(self.config.seasons) - 1
         self.places |= {index: place, f"S1-{index}": place}
         optical = {

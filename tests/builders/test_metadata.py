@@ -132,7 +132,7 @@ def test_an_answer_of_another_form_is_garbled_not_empty(answer: object):
 
 @given(st.dates(dt.date(2016, 1, 1), dt.date(2030, 1, 1)), st.integers(1, 400))
 def test_a_window_is_symmetric_about_noon_of_its_date(date: dt.date, days: int):
-    window = s2_window(Season(name="a", date=date, window_days=days))
+    window = s2_window(Season(name="a", date=date, window_days=days), date)
     assert window.end_ms - window.start_ms == (2 * days + 1) * DAY_MS
     assert window.start_ms + window.end_ms == 2 * window.reference_ms
     start = dt.datetime.fromtimestamp(window.start_ms / 1000, dt.UTC)
