@@ -14,6 +14,7 @@ from typing import IO
 
 from builders import build_lock
 from builders.config import BuildConfig, parse_config
+from builders.config_sections import Subset
 from builders.cut import Cut
 from builders.layout import Layout
 from builders.quota_state import clear_authentication
@@ -72,12 +73,21 @@ def check_folder(config: BuildConfig, layout: Layout) -> None:
         raise ConfigError(
             f"{layout.config}: not JSON; move {layout.results} away, or restore the file"
         ) from None
-    if earlier.digest() != config.digest():
-        key, before, now = _first_difference(earlier.identity(), config.identity())
-        raise ConfigError(
-            f"{layout.results} belongs to another config: {key} was {before}, now {now}; "
-            "give this build another `name`, or move that folder away (nothing was changed)"
-        )
+    for subset in earlier.subsets:  # others may be added to the folder
+        key, before, now = _difference(earlier, config, subset)
+        if key:
+            raise ConfigError(
+                f"{layout.results} belongs to another config: {key} was {before}, now {now}; "
+                "give this build another `name`, or move that folder away (nothing was changed)"
+            )
+
+
+def _difference(earlier: BuildConfig, config: BuildConfig, subset: Subset) -> tuple[str, object, object]:
+    """The first key that decides a subset's data and differs, with both values; an empty key if none does."""
+    if subset not in config.subsets:
+        return subset, "a section", "left out"
+    before, now = (one.of_subset(subset).identity() for one in (earlier, config))
+    return ("", None, None) if before == now else _first_difference(before, now)
 
 
 def _first_difference(before: object, now: object, path: str = "") -> tuple[str, object, object]:
@@ -95,6 +105,8 @@ def _first_difference(before: object, now: object, path: str = "") -> tuple[str,
 def greeting(config: BuildConfig) -> str:
     """The first lines of a build."""
     count = f"{config.locations.count:,} locations x {len(config.seasons)} seasons"
+    if config.dw is not None:
+        count += f", {config.dw.count:,} expert tiles{', OpenStreetMap on them' if config.osm else ''}"
     if config.synthetic:
         return (
             f"NoLDO-S12 build '{config.name}' ({count}) from the SANDBOX: a synthetic Earth, not real imagery "

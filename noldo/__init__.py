@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from noldo.errors import NoldoError
     from noldo.legend import DYNAMIC_WORLD, Legend
     from noldo.store import open_store
-    from noldo.tensors import on_one_grid
+    from noldo.tensors import on_one_grid, torchgeo_sample
 
 _HOMES = {
     "DYNAMIC_WORLD": "noldo.legend",
@@ -20,9 +20,18 @@ _HOMES = {
     "NoldoS12": "noldo.dataset",
     "on_one_grid": "noldo.tensors",
     "open_store": "noldo.store",
+    "torchgeo_sample": "noldo.tensors",
 }
 
-__all__ = ["DYNAMIC_WORLD", "Legend", "NoldoError", "NoldoS12", "on_one_grid", "open_store"]
+__all__ = [
+    "DYNAMIC_WORLD",
+    "Legend",
+    "NoldoError",
+    "NoldoS12",
+    "on_one_grid",
+    "open_store",
+    "torchgeo_sample",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -30,24 +30,23 @@ app = App(
 )
 
 DataSet = Annotated[
-    str, Parameter(help="A results folder, or its nol.zarr; info and preview take URLs, too.")
+    str, Parameter(help="A results folder, or one store in it (dw.zarr); info and preview take URLs, too.")
 ]
 
 
 @app.command
 def info(path: DataSet, /, *, json_: Annotated[bool, Parameter(name="--json", negative="")] = False) -> None:
-    """Summarise a data set.
+    """Summarise a data set, subset by subset.
 
     Parameters
     ----------
     json_
-        Print JSON instead of text.
+        Print JSON instead of text: an object with a key a subset.
     """
-    from noldo.info import info as summarise
-    from noldo.info import render
+    from noldo.info import info_of_all, render
 
-    summary = summarise(path)
-    print(json.dumps(summary, indent=1) if json_ else render(summary))
+    summaries = info_of_all(path)
+    print(json.dumps(summaries, indent=1) if json_ else "\n\n".join(map(render, summaries.values())))
 
 
 @app.command
@@ -67,7 +66,7 @@ def verify(path: DataSet, /) -> None:
 
 @app.command
 def digest(path: DataSet, /) -> None:
-    """Print one hash of all arrays and the index."""
+    """Print one hash of all arrays and the index, of all subsets of a folder."""
     from noldo.digest import digest as compute
 
     with _progress("digest") as progress:
@@ -81,6 +80,7 @@ def preview(
     location_id: int,
     /,
     *,
+    subset: str = "nol",
     out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
 ) -> None:
     """Draw all seasons of one location as a PNG.
@@ -89,13 +89,15 @@ def preview(
     ----------
     location_id
         Id of a kept location.
+    subset
+        Which one, if the path is a folder.
     out
         File to write; default: `preview-ID.png` here.
     """
     from noldo.preview import preview as draw
 
     target = out or Path(f"preview-{location_id}.png")
-    draw(path, location_id, out=target)
+    draw(path, location_id, subset=subset, out=target)
     print(target)
 
 

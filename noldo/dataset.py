@@ -14,6 +14,7 @@ import torch
 from torch.utils.data import Dataset
 
 from noldo.bands import BandChoice, chosen_bands
+from noldo.crops import Box, Crop
 from noldo.errors import ConfigError
 from noldo.paths import find_subset
 from noldo.products import ArraySpec
@@ -24,8 +25,11 @@ from noldo.status import Status
 Sample = dict[str, Any]
 Season = Literal["random", "all"] | int | str
 
-LABELS = "dynamic_world"
-"""Product that the labels of subset @NoL come from."""
+LABEL_SOURCES = ("osm", "expert", "dfc2020", "dynamic_world")
+"""Label products, cleanest first: a store's own labels are the first of these that it holds."""
+
+_CROPS = 1
+"""Stream of random numbers that places crops; seasons have the one without a number."""
 
 
 class NoldoS12(Dataset[Sample]):
@@ -36,10 +40,14 @@ class NoldoS12(Dataset[Sample]):
     * one tensor an array of the chosen modalities, e.g. `s2_l1c_10m` (B, Y, X) uint16 reflectance x 10,000 with no
       data 65535, `s1_grd_10m` (B, Y, X) int16 hundredths of a dB with no data -32768; with `season="all"`
       (S, B, Y, X). `noldo.on_one_grid` makes float tensors of one size from them;
-    * `label` (Y, X) uint8, class ids of `noldo.legend`, 255 = unlabelled (`ignore_index`); (S, Y, X) with
+    * `mask` (Y, X) uint8, class ids of `noldo.legend`, 255 = unlabelled (`ignore_index`); (S, Y, X) with
       `labels="all"` or `season="all"`;
-    * `id` int, `season` int (position on the season axis; -1 for all), `crs` EPSG code, `bounds` (4,) float64
-      x_min, y_min, x_max, y_max in metres.
+    * `id` int, `season` int (position on the season axis; -1 for all), `crs` EPSG code (0: not known), `bounds` (4,)
+      float64 x_min, y_min, x_max, y_max in metres of what was loaded (NaN without a CRS).
+
+    Tiles of different size may live in one store (@DW, @OSM), padded to one. Padding is never handed out unless asked for:
+    a sample is the whole imagery of its tile, so samples differ in size, or a crop of `crop_px`. Imagery reaches up to 5 px
+    beyond a tile, where there is no label.
 
     The constructor reads the small arrays only, and no file stays open between two samples: the data set
     can be pickled, and works with forked and spawned DataLoader workers (spawned ones only behind a URL).
@@ -60,8 +68,16 @@ class NoldoS12(Dataset[Sample]):
         `train`, `val`, `test`, or None for all kept locations.
     labels
         `season`: of the season that is loaded; `all`: of every season; None: no labels.
+    label_source
+        Product of the labels: `osm`, `expert`, `dfc2020`, `dynamic_world`. None: the first of these that is stored.
+    crop_px
+        Side of a square crop in pixels of 10 m; a multiple of 6, so that 20 and 60 m bands have whole pixels. None: whole.
+    crop_at
+        `random`: decided by `seed`, epoch and id alone; or `centre`.
+    pad
+        Hand out the store's whole patch, with no data and 255 beyond the tile: a batch of tiles of different size.
     seed
-        Of the seasons; at least 0.
+        Of seasons and crops; at least 0.
     transform
         Called with each sample; what it returns is the sample.
 
@@ -85,6 +101,10 @@ class NoldoS12(Dataset[Sample]):
         season: Season = "random",
         split: str | None = "train",
         labels: Literal["season", "all"] | None = "season",
+        label_source: str | None = None,
+        crop_px: int | None = None,
+        crop_at: Literal["random", "centre"] = "random",
+        pad: bool = False,
         seed: int = 0,
         transform: Callable[[Sample], Sample] | None = None,
     ) -> None:
@@ -93,11 +113,14 @@ class NoldoS12(Dataset[Sample]):
         self._reader = StoreReader.open(find_subset(root, subset=subset).store)
         self._images = _chosen_images(self._reader, modalities, bands)
         self._season = _chosen_season(self._reader, season)
-        self._label = _label_spec(self._reader, labels)
+        self._label = _label_spec(self._reader, labels, label_source)
         self._labels = labels
         self._seed = seed
         self._transform = transform
         self._rows = _kept_rows(self._reader, split)
+        self._crop = Crop.of(self._reader.layout, crop_px=crop_px, at=crop_at, pad=pad)
+        self._sides_px = self._crop.sides_px(self._reader.row_values("window")[self._rows["row"]])
+        self._crop.check(self._sides_px, ids=self._rows["id"])
         # Shared memory: workers that outlive an epoch see the new number too.
         self._epoch = torch.zeros(1, dtype=torch.int64)
         self._epoch.share_memory_()  # type: ignore[no-untyped-call]  # torch does not type it
@@ -138,15 +161,19 @@ class NoldoS12(Dataset[Sample]):
             raise IndexError(f"sample {index} of {len(self)}")
         place = {name: int(array[index]) for name, array in self._rows.items()}
         season = self._season_of(place["id"])
-        sample: Sample = self._read_images(place["row"], season)
+        box = self._crop.box(int(self._sides_px[index]), self._rng(place["id"], _CROPS))
+        sample: Sample = {
+            spec.name: self._read(spec, positions, place["row"], season, box)
+            for spec, positions in self._images
+        }
         if self._label is not None:
             whole = season if self._labels == "season" else None
-            sample["label"] = self._read(self._label, None, place["row"], whole)
+            sample["mask"] = self._read(self._label, None, place["row"], whole, box)
         sample |= {
             "id": place["id"],
             "season": -1 if season is None else season,
             "crs": place["crs_epsg"],
-            "bounds": self._bounds(place["x_ul"], place["y_ul"]),
+            "bounds": _bounds(place, box),
         }
         return sample if self._transform is None else self._transform(sample)
 
@@ -159,26 +186,31 @@ class NoldoS12(Dataset[Sample]):
         if self._season == "all":
             return None
         if self._season == "random":
-            draw = np.random.SeedSequence([self._seed, int(self._epoch[0]), location_id])
-            return int(draw.generate_state(1)[0] % len(self.season_names))
+            return int(self._rng(location_id).generate_state(1)[0] % len(self.season_names))
         return cast(int, self._season)
 
-    def _read_images(self, row: int, season: int | None) -> Sample:
-        return {spec.name: self._read(spec, positions, row, season) for spec, positions in self._images}
+    def _rng(self, location_id: int, *stream: int) -> np.random.SeedSequence:
+        return np.random.SeedSequence([self._seed, int(self._epoch[0]), location_id, *stream])
 
     def _read(
-        self, spec: ArraySpec, positions: list[int] | None, row: int, season: int | None
+        self, spec: ArraySpec, positions: list[int] | None, row: int, season: int | None, box: Box
     ) -> torch.Tensor:
         """(S, B?, Y, X), or (B?, Y, X) of one season."""
         seasons = range(len(self.season_names)) if season is None else [season]
         pixels = self._reader.pixels(spec, row=row, seasons=seasons)
         if positions is not None:
             pixels = pixels[:, positions]
+        pixels = np.ascontiguousarray(pixels[..., *box.slices(spec.resolution_m)])
         return torch.from_numpy(pixels if season is None else pixels[0])
 
-    def _bounds(self, x_ul: int, y_ul: int) -> torch.Tensor:
-        side_m = self._reader.layout.patch_size_px * 10
-        return torch.tensor([x_ul, y_ul - side_m, x_ul + side_m, y_ul], dtype=torch.float64)
+
+def _bounds(place: dict[str, int], box: Box) -> torch.Tensor:
+    """(4,) x_min, y_min, x_max, y_max in metres."""
+    if not place["crs_epsg"]:
+        return torch.full((4,), torch.nan, dtype=torch.float64)
+    left, top = place["x_ul"] + 10 * box.left, place["y_ul"] - 10 * box.top
+    side_m = 10 * box.side_px
+    return torch.tensor([left, top - side_m, left + side_m, top], dtype=torch.float64)
 
 
 def _kept_rows(reader: StoreReader, split: str | None) -> dict[str, np.ndarray]:
@@ -205,7 +237,7 @@ def _chosen_images(
         modalities = [*optical, *(name for name in ("s1_grd",) if _is_stored(reader, name))]
     modalities = (modalities,) if isinstance(modalities, str) else tuple(modalities)
     specs = reader.layout.specs
-    stored = {spec.product for spec in specs if spec.product != LABELS}
+    stored = {spec.product for spec in specs if spec.product not in LABEL_SOURCES}
     if unknown := [name for name in modalities if name not in stored]:
         raise ConfigError(
             f"modalities {', '.join(unknown)}: not in {reader.files.where}, which has {', '.join(sorted(stored))}"
@@ -238,12 +270,15 @@ def _chosen_season(reader: StoreReader, season: Season) -> Season:
     )
 
 
-def _label_spec(reader: StoreReader, labels: str | None) -> ArraySpec | None:
+def _label_spec(reader: StoreReader, labels: str | None, source: str | None) -> ArraySpec | None:
     if labels not in ("season", "all", None):
         raise ConfigError(f"labels {labels!r}: expected season, all or None")
     if labels is None:
         return None
-    for spec in reader.layout.specs:
-        if spec.product == LABELS:
-            return spec
-    raise ConfigError(f"labels {labels!r}: {reader.files.where} has no {LABELS}; give labels=None")
+    stored = {spec.product: spec for spec in reader.layout.specs if spec.product in LABEL_SOURCES}
+    for wanted in LABEL_SOURCES if source is None else (source,):
+        if wanted in stored:
+            return stored[wanted]
+    raise ConfigError(
+        f"label_source {source!r}: {reader.files.where} has {', '.join(stored) or 'no labels; give labels=None'}"
+    )

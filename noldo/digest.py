@@ -16,7 +16,7 @@ from typing import Any
 from noldo.errors import StoreError
 from noldo.index import read_index
 from noldo.manifest import read_manifest
-from noldo.paths import find_subset
+from noldo.paths import SubsetPaths, find_subsets
 from noldo.reader import StoreReader
 from noldo.rows import ROW_ARRAYS
 from noldo.shard_scan import ShardName, all_shards, read_items
@@ -41,12 +41,12 @@ BATCH_ROWS = 1024
 
 
 def digest(path: str | Path, *, progress: Callable[[int, int], None] | None = None) -> str:
-    """SHA-256 of arrays, index and manifest, as 64 hex digits.
+    """SHA-256 of arrays, index and manifest, as 64 hex digits; of a folder with several subsets, of their digests.
 
     Parameters
     ----------
     path
-        A results folder or its store.
+        A results folder or one store.
     progress
         Called with (shards done, shards in all).
 
@@ -57,7 +57,15 @@ def digest(path: str | Path, *, progress: Callable[[int, int], None] | None = No
     MissingExtraError
         If pyarrow is not installed.
     """
-    paths = find_subset(path)
+    subsets = find_subsets(path)
+    digests = [_digest(paths, progress) for paths in subsets]
+    if len(digests) == 1:
+        return digests[0]
+    named = [f"{paths.subset} {one}" for paths, one in zip(subsets, digests, strict=True)]
+    return hashlib.sha256("\n".join(named).encode()).hexdigest()
+
+
+def _digest(paths: SubsetPaths, progress: Callable[[int, int], None] | None) -> str:
     index_path, manifest_path = paths.local(".parquet"), paths.local(".json")
     reader = StoreReader.open(paths.store)
     whole = hashlib.sha256(_manifest_bytes(manifest_path))

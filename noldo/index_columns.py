@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from noldo.index import read_index
-from noldo.products import NUM_DYNAMIC_WORLD_CLASSES
+from noldo.legend import LEGEND_OF_PRODUCT
+from noldo.products import CLEAN_LABELS, NUM_DYNAMIC_WORLD_CLASSES
 from noldo.rows import NO_TIME, SPLITS, UNSET
 from noldo.status import Status
 from noldo.store import StoreLayout
@@ -34,7 +35,9 @@ class IndexColumns:
     times: Mapping[str, np.ndarray]
     """`time_s2`, `time_s1`: (location, season) seconds since 1970; `NO_TIME` where the index has none."""
     class_counts: np.ndarray
-    """(location, season, class) pixels; 0 where the index has none."""
+    """(location, season, class) pixels of Dynamic World; 0 where the index has none."""
+    label_counts: Mapping[str, np.ndarray]
+    """Clean label product to (location, class) pixels, of those that the index counts; 0 where it has none."""
 
     def __len__(self) -> int:
         """Rows of the index."""
@@ -68,7 +71,20 @@ def read_index_columns(path: Path, *, num_seasons: int) -> IndexColumns:
         values=values,
         times={name: _seconds(table, name, num_seasons=num_seasons) for name in ("time_s2", "time_s1")},
         class_counts=_class_counts(table, num_seasons=num_seasons),
+        label_counts={
+            product: _label_counts(table, product)
+            for product in CLEAN_LABELS
+            if f"{product}_counts" in table.column_names
+        },
     )
+
+
+def _label_counts(table: "pa.Table", product: str) -> np.ndarray:
+    counts = np.zeros((table.num_rows, len(LEGEND_OF_PRODUCT[product].classes)), dtype=np.int64)
+    for row, classes in enumerate(table.column(f"{product}_counts").to_pylist()):
+        if classes is not None and len(classes) == counts.shape[1]:
+            counts[row] = classes
+    return counts
 
 
 def _seconds(table: "pa.Table", name: str, *, num_seasons: int) -> np.ndarray:

@@ -5,11 +5,11 @@ from typing import Any
 
 from noldo.errors import StoreError
 from noldo.manifest import Manifest, RunReport, parse_manifest, parse_run_report
-from noldo.paths import SubsetPaths, find_subset
+from noldo.paths import SubsetPaths, find_subset, find_subsets
 from noldo.remote import RemoteFiles
 
 
-def info(path: str | Path) -> dict[str, Any]:
+def info(path: str | Path, *, subset: str = "nol") -> dict[str, Any]:
     """What a subset holds and what it cost.
 
     Returns
@@ -25,7 +25,23 @@ def info(path: str | Path) -> dict[str, Any]:
     StoreFormatError
         If it is of another format.
     """
-    paths = find_subset(path)
+    return _summary(find_subset(path, subset=subset))
+
+
+def info_of_all(path: str | Path) -> dict[str, dict[str, Any]]:
+    """Subset to its summary, of all subsets of a folder, or of the one whose store is named.
+
+    Raises
+    ------
+    StoreError
+        If there is no finished subset.
+    StoreFormatError
+        If one is of another format.
+    """
+    return {paths.subset: _summary(paths) for paths in find_subsets(path)}
+
+
+def _summary(paths: SubsetPaths) -> dict[str, Any]:
     manifest = read_manifest_of(paths)
     run = _read_run(paths)
     return {

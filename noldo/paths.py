@@ -1,4 +1,4 @@
-"""Where the files of one subset lie, given what a user types: a results folder, a store, or a URL."""
+"""Where the files of subsets lie, given what a user types: a results folder, a store, or a URL."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ class SubsetPaths:
     root: str
     """Folder or URL that holds the files below, without a slash at the end."""
     subset: str
-    """`nol`."""
+    """`nol`, `dw`, `osm`, or the name of an import."""
 
     @property
     def store(self) -> str:
@@ -43,8 +43,46 @@ class SubsetPaths:
         return Path(self.root) / f"{self.subset}{suffix}"
 
 
+SUBSETS = ("nol", "dw", "osm")
+"""Subsets of a build, in their order; behind a URL only these are looked for."""
+
+
+def find_subsets(path: str | Path) -> list[SubsetPaths]:
+    """All subsets of a results folder, those of a build first; or the one whose store is named.
+
+    Raises
+    ------
+    StoreError
+        If a local path holds no store.
+    """
+    root = str(path).rstrip("/")
+    if root.endswith(".zarr"):
+        return [find_subset(root)]
+    if "://" in root:
+        files = open_files(root)
+        return [SubsetPaths(root, name) for name in SUBSETS if _has(files, f"{name}.json")] or [
+            find_subset(root)
+        ]
+    stores = {store.stem for store in Path(root).glob("*.zarr") if store.is_dir()}
+    names = [name for name in SUBSETS if name in stores] + sorted(stores - set(SUBSETS))
+    return [SubsetPaths(root, name) for name in names] or [find_subset(root)]
+
+
+def _has(files: Files, name: str) -> bool:
+    try:
+        files.read_range(name, start=0, length=1)
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def find_subset(path: str | Path, *, subset: str = "nol") -> SubsetPaths:
-    """Accept `results/sandbox`, `results/sandbox/nol.zarr`, or either behind `s3://` or `gs://`.
+    """Accept `results/sandbox`, `results/sandbox/dw.zarr`, or either behind `s3://` or `gs://`.
+
+    Parameters
+    ----------
+    subset
+        Which one, if the path is a folder.
 
     Raises
     ------

@@ -10,7 +10,7 @@ import numpy as np
 
 from noldo.atomic import atomic_file
 from noldo.errors import MissingExtraError, NoldoError, StoreError
-from noldo.legend import DYNAMIC_WORLD
+from noldo.legend import DYNAMIC_WORLD, LEGEND_OF_PRODUCT, Legend
 from noldo.paths import SubsetPaths, find_subset
 from noldo.products import DB_PER_STEP, NO_DATA_DB, NO_DATA_UINT16, S2_RGB_BANDS, UNLABELLED
 from noldo.reader import StoreReader
@@ -38,6 +38,14 @@ VH_RANGE_DB = (-28.0, -8.0)
 
 NO_DATA_GREY = 0.5
 
+LABEL_TITLES = {
+    "dynamic_world": "Dynamic World",
+    "expert": "Experts",
+    "osm": "OpenStreetMap",
+    "dfc2020": "DFC2020",
+}
+"""Label product to what its row is called."""
+
 
 @dataclass(frozen=True)
 class Panel:
@@ -48,6 +56,8 @@ class Panel:
     """One a season; empty where the row has no dates of its own."""
     images: tuple[np.ndarray, ...]
     """One a season: (y, x, 3) of 0..1."""
+    legend: Legend | None = None
+    """Of a row of labels."""
 
 
 def true_colour(stored: np.ndarray) -> np.ndarray:
@@ -89,16 +99,16 @@ def false_colour(stored: np.ndarray) -> np.ndarray:
     return colour
 
 
-def label_colour(labels: np.ndarray) -> np.ndarray:
+def label_colour(labels: np.ndarray, legend: Legend = DYNAMIC_WORLD) -> np.ndarray:
     """Class ids (y, x) to (y, x, 3) of 0..1 in the legend's colours; unlabelled is white."""
     table = np.ones((256, 3))
-    table[: len(DYNAMIC_WORLD.classes)] = np.array(DYNAMIC_WORLD.rgb()) / 255
+    table[: len(legend.classes)] = np.array(legend.rgb()) / 255
     table[UNLABELLED] = 1.0
     shown: np.ndarray = table[labels]
     return shown
 
 
-def preview(path: str | Path, location_id: int, *, out: Path) -> None:
+def preview(path: str | Path, location_id: int, *, out: Path, subset: str = "nol") -> None:
     """Write a PNG of all seasons of one location.
 
     Parameters
@@ -107,6 +117,8 @@ def preview(path: str | Path, location_id: int, *, out: Path) -> None:
         A results folder, its store, or the URL of either.
     location_id
         Id of a kept location.
+    subset
+        Which one, if the path is a folder.
 
     Raises
     ------
@@ -115,7 +127,7 @@ def preview(path: str | Path, location_id: int, *, out: Path) -> None:
     MissingExtraError
         If matplotlib is not installed.
     """
-    paths = find_subset(path)
+    paths = find_subset(path, subset=subset)
     reader = StoreReader.open(paths.store)
     row = _row_of(reader, location_id)
     figure = _drawn(_panels(reader, row), reader.layout.season_names)
@@ -148,9 +160,11 @@ def _drawn(panels: list[Panel], season_names: tuple[str, ...]) -> "Figure":
             season = season_names[column] if line == 0 else ""
             date = panel.dates[column] if panel.dates else ""
             axis.set_title("\n".join(text for text in (season, date) if text), fontsize=9)
+    legends = {panel.legend.name: panel.legend for panel in panels if panel.legend is not None}
     handles = [
         Patch(facecolor=colour, label=name.replace("_", " "))
-        for name, colour in zip(DYNAMIC_WORLD.classes, DYNAMIC_WORLD.colours, strict=True)
+        for legend in legends.values()
+        for name, colour in zip(legend.classes, legend.colours, strict=True)
     ]
     handles.append(Patch(facecolor="white", edgecolor="grey", label="unlabelled"))
     figure.legend(handles=handles, loc="outside lower center", ncols=5, fontsize=8, frameon=False)
@@ -210,9 +224,12 @@ def _panels(reader: StoreReader, row: int) -> list[Panel]:
         pixels = reader.pixels(specs["s1_grd_10m"], row=row, seasons=seasons)
         images = tuple(false_colour(image) for image in pixels)
         panels.append(Panel("Sentinel-1 VV, VH", _dates(reader, "time_s1", row), images))
-    if "dynamic_world_10m" in specs:
-        labels = reader.pixels(specs["dynamic_world_10m"], row=row, seasons=seasons)
-        panels.append(Panel("Dynamic World", (), tuple(label_colour(image) for image in labels)))
+    for product, title in LABEL_TITLES.items():
+        if f"{product}_10m" in specs:
+            legend = LEGEND_OF_PRODUCT[product]
+            labels = reader.pixels(specs[f"{product}_10m"], row=row, seasons=seasons)
+            images = tuple(label_colour(image, legend) for image in labels)
+            panels.append(Panel(title, (), images, legend))
     return panels
 
 

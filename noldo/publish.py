@@ -8,7 +8,7 @@ from typing import Any
 
 from noldo.errors import StoreError
 from noldo.manifest import read_manifest
-from noldo.paths import find_subset
+from noldo.paths import find_subsets
 from noldo.remote import object_store, told_in_one_line
 
 
@@ -24,7 +24,7 @@ class Published:
 
 
 def publish(path: str | Path, url: str, *, progress: Callable[[int, int], None] | None = None) -> Published:
-    """Send store, index, run record and manifest; the manifest last, so that what has one is complete.
+    """Send store, index, run record and manifest of every subset; the manifest last: what has one is complete.
 
     An object counts as equal if it has the size of the file and its entity tag is the file's MD5; where the
     tag is another (encrypted buckets, other services), the object is read back and compared. Each file that was
@@ -33,7 +33,7 @@ def publish(path: str | Path, url: str, *, progress: Callable[[int, int], None] 
     Parameters
     ----------
     path
-        A results folder or its store.
+        A results folder or one store.
     url
         Where the files of the results folder go: `s3://bucket/prefix` or `gs://bucket/prefix`.
     progress
@@ -46,13 +46,15 @@ def publish(path: str | Path, url: str, *, progress: Callable[[int, int], None] 
     MissingExtraError
         If obstore is not installed.
     """
-    paths = find_subset(path)
-    read_manifest(paths.local(".json"))
-    files = _files_of(Path(paths.root), paths.subset)
+    subsets = find_subsets(path)
+    for paths in subsets:
+        read_manifest(paths.local(".json"))
+    root = subsets[0].root
+    files = [file for paths in subsets for file in _files_of(Path(root), paths.subset)]
     target = _Target(url)
     num_sent = sent_bytes = 0
     for done, file in enumerate(files, start=1):
-        size = target.send(file, name=file.relative_to(paths.root).as_posix())
+        size = target.send(file, name=file.relative_to(root).as_posix())
         num_sent += size is not None
         sent_bytes += size or 0
         if progress is not None:

@@ -9,7 +9,16 @@ import torch
 
 from noldo.bands import BandChoice, chosen_bands
 from noldo.errors import ConfigError
-from noldo.products import DB_PER_STEP, NO_DATA_DB, NO_DATA_UINT16, S2_RESOLUTION_M
+from noldo.products import (
+    DB_PER_STEP,
+    NO_DATA_DB,
+    NO_DATA_UINT16,
+    S1_BANDS,
+    S2_L1C_BANDS,
+    S2_L2A_BANDS,
+    S2_RESOLUTION_M,
+)
+from noldo.quantization import SSL4EO_UINT8, BandRange, band_ranges
 
 REFLECTANCE_PER_STEP = 1e-4
 FINEST_M = 10
@@ -48,13 +57,16 @@ def on_one_grid(
 
     Returns
     -------
-    (..., B, Y, X) float32: reflectance, or dB; NaN is no data. Coarse pixels are repeated, as Earth Engine does.
+    (..., B, Y, X) float32: reflectance, or dB; NaN is no data. Coarse pixels are repeated, as Earth Engine does. Imported
+    bytes become the low end of the step that they stand for.
 
     Raises
     ------
     ConfigError
         If the sample lacks the modality or its arrays do not hold the bands asked for.
     """
+    if (published := _published(sample, modality)) is not None:
+        return _published_on_one_grid(published, modality, bands)
     if modality == "s1_grd":
         return decibels(_array(sample, "s1_grd_10m"))
     wanted = chosen_bands(bands, product=modality, stored=_loaded(sample, modality, bands))
@@ -74,6 +86,50 @@ def on_one_grid(
         fine = upsample(reflectance(array), factor=resolution_m // FINEST_M)
         planes |= {band: fine[..., position, :, :] for position, band in enumerate(group)}
     return torch.stack([planes[band] for band in wanted], dim=-3)
+
+
+def torchgeo_sample(
+    sample: Mapping[str, torch.Tensor], modality: str = "s2_l1c", *, bands: BandChoice = None
+) -> dict[str, torch.Tensor]:
+    """A sample with torchgeo's keys: `image` of one modality (as `on_one_grid`), and `mask`, `crs`, `bounds` as they are."""
+    rest = {key: sample[key] for key in ("mask", "crs", "bounds") if key in sample}
+    return {"image": on_one_grid(sample, modality, bands=bands), **rest}
+
+
+def _published(sample: Mapping[str, torch.Tensor], modality: str) -> tuple[str, torch.Tensor] | None:
+    """Rule of quantisation and array of imported bands on one grid; None if the sample has none of this modality."""
+    for kind, quantization in (("uint8", SSL4EO_UINT8), ("resampled", "")):
+        array = sample.get(f"{modality}_{kind}_10m")
+        if array is not None:
+            return quantization, array
+    return None
+
+
+def _published_on_one_grid(
+    published: tuple[str, torch.Tensor], modality: str, bands: BandChoice
+) -> torch.Tensor:
+    quantization, array = published
+    everything = S1_BANDS if modality == "s1_grd" else S2_L2A_BANDS if modality == "s2_l2a" else S2_L1C_BANDS
+    wanted = everything if bands is None else chosen_bands(bands, product=modality, stored=everything)
+    loaded = [band for band in everything if band in wanted]  # the loader keeps the stored order
+    if array.shape[-3] != len(loaded):
+        raise ConfigError(
+            f"{modality} has {array.shape[-3]} bands, expected {len(loaded)} ({', '.join(loaded)}); give the bands "
+            "that the data set was made with"
+        )
+    if quantization:
+        values = _dequantised(array, band_ranges(quantization, product=modality, bands=loaded))
+        values = values if modality == "s1_grd" else values * REFLECTANCE_PER_STEP
+    else:
+        values = decibels(array) if modality == "s1_grd" else reflectance(array)
+    return values[..., [loaded.index(band) for band in wanted], :, :]
+
+
+def _dequantised(array: torch.Tensor, ranges: Sequence[BandRange]) -> torch.Tensor:
+    """As `noldo.quantization.dequantize`, on the tensor's device."""
+    low = torch.tensor([one.low for one in ranges], dtype=torch.float32, device=array.device)[:, None, None]
+    step = torch.tensor([one.step for one in ranges], dtype=torch.float32, device=array.device)[:, None, None]
+    return low + step * array
 
 
 def _loaded(sample: Mapping[str, torch.Tensor], modality: str, bands: BandChoice) -> Sequence[str]:
@@ -97,4 +153,4 @@ def _array(sample: Mapping[str, torch.Tensor], name: str) -> torch.Tensor:
         raise ConfigError(f"{name} is not in the sample, which has {', '.join(sample)}") from None
 
 
-__all__ = ["decibels", "on_one_grid", "reflectance", "upsample"]
+__all__ = ["decibels", "on_one_grid", "reflectance", "torchgeo_sample", "upsample"]

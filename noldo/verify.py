@@ -1,4 +1,4 @@
-"""Re-reads a whole subset: every chunk against its checksum, the index against the store, files against the plan.
+"""Re-reads whole subsets: every chunk against its checksum, the index against the store, files against the plan.
 
 Everything that is broken is named, not just the first thing.
 """
@@ -17,14 +17,15 @@ from noldo.errors import StoreError
 from noldo.index_columns import IndexColumns, compare, read_index_columns
 from noldo.manifest import Manifest, read_manifest
 from noldo.metadata import array_documents, coordinates
-from noldo.paths import find_subset
+from noldo.paths import SubsetPaths, find_subsets
+from noldo.products import CLEAN_LABELS, UNLABELLED
 from noldo.reader import StoreReader
 from noldo.rows import ROW_ARRAYS, SPLITS
 from noldo.shard_scan import ShardName, all_shards, scan_items
 from noldo.status import Status
 
 LABELS = "dynamic_world_10m"
-"""Array whose classes the index counts."""
+"""Array whose classes the index counts, season by season."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,12 @@ class _Evidence:
 
 
 def verify(path: str | Path, *, progress: Callable[[int, int], None] | None = None) -> Verification:
-    """Check a local subset.
+    """Check all subsets of a local folder, or one.
 
     Parameters
     ----------
     path
-        A results folder or its store.
+        A results folder or one store.
     progress
         Called with (shards done, shards in all).
 
@@ -65,7 +66,13 @@ def verify(path: str | Path, *, progress: Callable[[int, int], None] | None = No
     MissingExtraError
         If pyarrow is not installed.
     """
-    paths = find_subset(path)
+    found = [_verify(paths, progress) for paths in find_subsets(path)]
+    return Verification(
+        tuple(problem for one in found for problem in one.problems), sum(one.num_shards for one in found)
+    )
+
+
+def _verify(paths: SubsetPaths, progress: Callable[[int, int], None] | None) -> Verification:
     index_path, manifest_path = paths.local(".parquet"), paths.local(".json")
     reader = StoreReader.open(paths.store)
     problems = [*_check_files(reader, Path(paths.store)), *_check_axes(reader)]
@@ -184,6 +191,23 @@ def _contradiction(name: ShardName, row: int, item: np.ndarray, evidence: _Evide
         expected = evidence.index.class_counts[row]
         counted = [np.bincount(season.ravel(), minlength=256) for season in item]
         if not np.array_equal([one[: expected.shape[1]] for one in counted], expected):
+            return f"labels of row {row} are not those that the index counted"
+    return _label_contradiction(name, row, item, evidence)
+
+
+def _label_contradiction(name: ShardName, row: int, item: np.ndarray, evidence: _Evidence) -> str:
+    """Clean labels of a kept row against the index, and against the window that they must lie in."""
+    if name.spec.product not in CLEAN_LABELS:
+        return ""
+    if (window := evidence.rows.get("window")) is not None:
+        top, bottom, left, right = window[row]
+        outside = (item != UNLABELLED).sum() - (item[:, top:bottom, left:right] != UNLABELLED).sum()
+        if outside:
+            return f"row {row} has {outside} labels outside its window"
+    counts = None if evidence.index is None else evidence.index.label_counts.get(name.spec.product)
+    if counts is not None:
+        counted = np.bincount(item.ravel(), minlength=256)[: counts.shape[1]]
+        if not np.array_equal(counted, counts[row]):
             return f"labels of row {row} are not those that the index counted"
     return ""
 

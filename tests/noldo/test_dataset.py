@@ -30,12 +30,12 @@ def test_a_sample_holds_native_resolution_integers(data_set: DataSet) -> None:
         "s2_l1c_60m": ((3, 2, 2), torch.uint16),
         "s1_grd_10m": ((2, 12, 12), torch.int16),
         "s2_scl_20m": ((6, 6), torch.uint8),
-        "label": ((12, 12), torch.uint8),
+        "mask": ((12, 12), torch.uint8),
         "bounds": ((4,), torch.float64),
     }
     for name in ("s2_l1c_10m", "s2_l1c_20m", "s2_l1c_60m", "s1_grd_10m", "s2_scl_20m"):
         assert np.array_equal(sample[name].numpy(), data_set.pixels[name][row, 1])
-    assert np.array_equal(sample["label"].numpy(), data_set.pixels["dynamic_world_10m"][row, 1])
+    assert np.array_equal(sample["mask"].numpy(), data_set.pixels["dynamic_world_10m"][row, 1])
     x, y = int(data_set.rows["x_ul"][row]), int(data_set.rows["y_ul"][row])
     assert sample["bounds"].tolist() == [x, y - 120, x + 120, y]
     assert (sample["id"], sample["season"]) == (data_set.rows["id"][row], 1)
@@ -45,15 +45,15 @@ def test_a_sample_holds_native_resolution_integers(data_set: DataSet) -> None:
 def test_all_seasons_come_on_an_axis_of_their_own(data_set: DataSet) -> None:
     sample = NoldoS12(data_set.root, season="all", bands=3)[0]
     assert sample["s2_l1c_10m"].shape == (3, 3, 12, 12)
-    assert sample["label"].shape == (3, 12, 12)
+    assert sample["mask"].shape == (3, 12, 12)
     assert sample["season"] == -1
 
 
 def test_labels_of_all_seasons_can_go_with_one_image(data_set: DataSet) -> None:
     sample = NoldoS12(data_set.root, season=2, labels="all")[0]
     assert sample["s1_grd_10m"].shape == (2, 12, 12)
-    assert np.array_equal(sample["label"].numpy(), data_set.pixels["dynamic_world_10m"][0])
-    assert "label" not in NoldoS12(data_set.root, labels=None)[0]
+    assert np.array_equal(sample["mask"].numpy(), data_set.pixels["dynamic_world_10m"][0])
+    assert "mask" not in NoldoS12(data_set.root, labels=None)[0]
 
 
 def test_only_the_chosen_bands_are_there(data_set: DataSet) -> None:
@@ -199,7 +199,7 @@ def test_workers_load_what_the_main_process_does_and_see_new_epochs(data_set: Da
             assert int(one["season"]) == expected["season"]
             assert torch.equal(one["s1_grd_10m"], expected["s1_grd_10m"])
             assert torch.equal(one["s2_l1c_20m"], expected["s2_l1c_20m"])
-            assert torch.equal(one["label"], expected["label"])
+            assert torch.equal(one["mask"], expected["mask"])
     del loader
 
 
@@ -218,7 +218,7 @@ import torch
 from noldo import NoldoS12, on_one_grid
 samples = NoldoS12({str(data_set.root)!r}, bands=13)
 batch = next(iter(torch.utils.data.DataLoader(samples, batch_size=2)))
-print(on_one_grid(batch, bands=13).shape, batch["label"].shape)
+print(on_one_grid(batch, bands=13).shape, batch["mask"].shape)
 """
     answer = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False

@@ -43,7 +43,7 @@ def test_its_samples_are_what_they_were(root: Path) -> None:
         [8304, 486],
         [2515, 10657],
     ]
-    assert sample["label"][0].tolist() == [8, 4, 5, 3, 4, 5]
+    assert sample["mask"][0].tolist() == [8, 4, 5, 3, 4, 5]
     assert sample["s1_grd_10m"][1, 5, 3:].tolist() == [-701, -32768, -32768]
     assert sample["bounds"].tolist() == [600_000, 4_999_980, 600_060, 5_000_040]
 

@@ -35,7 +35,7 @@ def noldo(capsys: pytest.CaptureFixture[str]) -> Run:
 def test_info_as_json_has_the_promised_keys(data_set: DataSet, noldo: Run) -> None:
     code, out, err = noldo("info", data_set.root, "--json")
     assert (code, err) == (0, "")
-    summary = json.loads(out)
+    summary = json.loads(out)["nol"]
     assert summary["subset"] == "nol"
     assert summary["format_version"] == 1
     assert summary["synthetic"] is True
@@ -66,7 +66,7 @@ def test_info_for_people_says_that_it_is_synthetic(data_set: DataSet, noldo: Run
 
 def test_info_without_the_run_record_has_zero_requests(own_data_set: DataSet, noldo: Run) -> None:
     (own_data_set.root / "nol.run.json").unlink()
-    assert json.loads(noldo("info", own_data_set.root, "--json")[1])["requests"]["pixels"] == 0
+    assert json.loads(noldo("info", own_data_set.root, "--json")[1])["nol"]["requests"]["pixels"] == 0
 
 
 def test_info_of_an_unfinished_build_says_so(own_data_set: DataSet, noldo: Run) -> None:

@@ -120,7 +120,7 @@ def test_what_is_published_loads_like_the_original(data_set: DataSet, published:
     local, remote = (NoldoS12(root, split=None, season="all") for root in (data_set.root, published))
     for expected, found in zip(local, remote, strict=True):
         assert expected["id"] == found["id"]
-        for name in ("s2_l1c_10m", "s2_l1c_20m", "s2_l1c_60m", "s1_grd_10m", "label"):
+        for name in ("s2_l1c_10m", "s2_l1c_20m", "s2_l1c_60m", "s1_grd_10m", "mask"):
             assert torch.equal(expected[name], found[name])
 
 

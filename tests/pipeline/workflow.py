@@ -110,10 +110,10 @@ class Workflow:
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
-    def info(self, name: str = "tiny") -> dict[str, object]:
+    def info(self, name: str = "tiny", *, subset: str = "nol") -> dict[str, object]:
         done = self.noldo("info", f"results/{name}", "--json")
         assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
+        return json.loads(done.stdout)[subset]
 
 
 def copy_checkout(folder: Path) -> Path:
