@@ -9,7 +9,7 @@ from builders.layout import Layout
 from builders.report_data import read_report_data
 from builders.report_gallery import gallery
 from builders.report_map import LandMask
-from builders.report_page import page
+from builders.report_page import Part, page
 from noldo.atomic import atomic_file
 
 logger = logging.getLogger(__name__)
@@ -23,11 +23,16 @@ def run_report(config: BuildConfig, layout: Layout) -> None:
     StoreError
         If the build is not finished, or the page can't be written.
     """
-    data = read_report_data(layout)
-    text = page(data, gallery(layout.store, data), land=coarse_land())
+    parts = [_part(layout.of(subset)) for subset in config.subsets]
+    text = page(parts, land=coarse_land())
     with atomic_file(layout.report) as file:
         file.write(text.encode("utf-8"))
     logger.info("report of %s written: %.1f MB", config.name, len(text) / 1e6)
+
+
+def _part(layout: Layout) -> Part:
+    data = read_report_data(layout)
+    return Part(data, gallery(layout.store, data))
 
 
 def coarse_land() -> LandMask:

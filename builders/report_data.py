@@ -12,7 +12,7 @@ import numpy as np
 
 from builders.layout import Layout
 from noldo.errors import StoreError
-from noldo.legend import DYNAMIC_WORLD
+from noldo.legend import DYNAMIC_WORLD, LEGEND_OF_PRODUCT, Legend
 from noldo.manifest import Manifest, RunReport, read_manifest, read_run_report
 from noldo.status import Status
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 DAY_MS = 86_400_000
+
+PRIMARY_LABEL = {"nol": "dynamic_world", "dw": "expert", "osm": "osm"}
+"""Subset to the product of its own labels."""
 
 COLUMNS = (
     "id",
@@ -36,9 +39,22 @@ COLUMNS = (
     "label_share",
     "class_counts",
     "rank",
+    "split",
 )
 """Columns of the index that the report reads; scene names of a quarter of a million locations stay on disk."""
 
+
+EXTRA_COLUMNS = (
+    "window",
+    "label_days",
+    "own_scene",
+    "label_resampled",
+    "expert_counts",
+    "osm_counts",
+    "osm_share",
+    "osm_agreement",
+)
+"""Columns that subsets with clean labels have besides."""
 
 NO_SCENE_WORDS = "no usable scene in "
 """How the reason of a location without scenes begins (`builders.choice`)."""
@@ -60,8 +76,26 @@ class Cause:
 
 
 @dataclass(frozen=True)
+class TileData:
+    """What only the subsets with clean labels have."""
+
+    windows: np.ndarray
+    """(kept, 4) first row, row stop, first column, column stop in pixels of 10 m."""
+    label_days: np.ndarray
+    """Sentinel-2 minus noon of the label's date, days, (kept,)."""
+    own_scene: np.ndarray
+    """The scene is the one that was labelled, bool (kept,)."""
+    resampled: np.ndarray
+    """The label was off the 10 m lattice, bool (kept,)."""
+    osm_share: np.ndarray
+    """Share of the tile with a class of OpenStreetMap (0..1), of every tile that was screened; empty in @DW."""
+    osm_agreement: np.ndarray
+    """Agreement with the experts (0..1), of every tile in which pixels can be compared; empty in @DW."""
+
+
+@dataclass(frozen=True)
 class ReportData:
-    """One finished build."""
+    """One finished subset of a build."""
 
     manifest: Manifest
     run: RunReport
@@ -93,6 +127,18 @@ class ReportData:
     """Why locations were not kept, by status, most frequent first."""
     array_bytes: Mapping[str, int]
     """Array to the bytes of its files."""
+    split: np.ndarray
+    """Split of each kept location, in words; empty: of none. (kept,)."""
+    labels: np.ndarray
+    """Pixels of the subset's own labels, (kept, season, class)."""
+    legend: Legend
+    """Of those labels."""
+    tiles: TileData | None
+    """None in @NoL."""
+
+    def identifier(self, chapter: str) -> str:
+        """Of a section of this subset on the page."""
+        return chapter if self.manifest.subset == "nol" else f"{self.manifest.subset}-{chapter}"
 
 
 def read_report_data(layout: Layout) -> ReportData:
@@ -108,7 +154,8 @@ def read_report_data(layout: Layout) -> ReportData:
     manifest = read_manifest(layout.manifest)
     try:
         with pq.ParquetFile(layout.index, pre_buffer=False) as file:  # see noldo.index about threads
-            table = file.read(columns=list(COLUMNS), use_threads=False)
+            there = [name for name in EXTRA_COLUMNS if name in file.schema_arrow.names]
+            table = file.read(columns=[*COLUMNS, *there], use_threads=False)
     except OSError as error:
         raise StoreError(
             f"{layout.index}: can't be read ({error}); run the build again, which writes it"
@@ -120,6 +167,9 @@ def read_report_data(layout: Layout) -> ReportData:
     time_s2 = _matrix(stored, "time_s2", len(seasons))
     noon = [np.nan if season.date is None else _noon_ms(season.date) for season in manifest.seasons]
     places = tuple(table["place"].to_pylist())
+    class_counts = _counts(stored, num_seasons=len(seasons))
+    product = PRIMARY_LABEL[manifest.subset]
+    own_labels = class_counts if product == "dynamic_world" else _clean_counts(stored, f"{product}_counts")
     return ReportData(
         manifest=manifest,
         run=read_run_report(layout.run),
@@ -133,14 +183,43 @@ def read_report_data(layout: Layout) -> ReportData:
         days_s1=(_matrix(stored, "time_s1", len(seasons)) - time_s2) / DAY_MS,
         cloud_percent=_matrix(stored, "cloud_percent", len(seasons)),
         rank=_matrix(stored, "rank", len(seasons)),
-        class_counts=_counts(stored, num_seasons=len(seasons)),
+        class_counts=class_counts,
         coverage=np.minimum(_every(table, "coverage_s2"), _every(table, "coverage_s1")),
         label_share=_every(table, "label_share"),
         causes=find_causes(
             table["id"].to_pylist(), status, table["reason"].to_pylist(), places, seasons=seasons
         ),
         array_bytes={array.name: _bytes_of(layout.store / array.name) for array in manifest.arrays},
+        split=np.array(stored["split"].to_pylist(), dtype=object),
+        labels=own_labels,
+        legend=LEGEND_OF_PRODUCT[product],
+        tiles=None if "window" not in table.column_names else _tiles(table, stored),
     )
+
+
+def _clean_counts(stored: "pa.Table", column: str) -> np.ndarray:
+    """(kept, 1, class) pixels of clean labels."""
+    counts: np.ndarray = np.array(stored[column].to_pylist(), dtype=np.int64)
+    return counts.reshape(len(counts), 1, -1)
+
+
+def _tiles(table: "pa.Table", stored: "pa.Table") -> TileData:
+    return TileData(
+        windows=np.array(stored["window"].to_pylist(), dtype=np.int64).reshape(-1, 4),
+        label_days=stored["label_days"].to_numpy().astype(float),
+        own_scene=np.array(stored["own_scene"].to_pylist(), dtype=bool),
+        resampled=np.array(stored["label_resampled"].to_pylist(), dtype=bool),
+        osm_share=_known(table, "osm_share"),
+        osm_agreement=_known(table, "osm_agreement"),
+    )
+
+
+def _known(table: "pa.Table", column: str) -> np.ndarray:
+    """Values of a column that are there; none if there is no such column."""
+    if column not in table.column_names:
+        return np.zeros(0)
+    values: np.ndarray = table[column].drop_null().to_numpy().astype(float)
+    return values
 
 
 def _noon_ms(date: dt.date) -> int:

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from builders.report_data import ReportData
-from noldo.legend import DYNAMIC_WORLD
-from noldo.preview import false_colour, label_colour, true_colour
+from noldo.legend import LEGEND_OF_PRODUCT, Legend
+from noldo.preview import LABEL_TITLES, false_colour, label_colour, true_colour, valid_part
 from noldo.products import S2_RGB_BANDS, UNLABELLED
 from noldo.reader import StoreReader
 
@@ -71,7 +71,7 @@ def choose_varied(class_counts: np.ndarray, *, number: int = 8) -> list[int]:
 def gallery(store: Path, data: ReportData, *, number: int = 8) -> list[Exhibit]:
     """Read and draw the chosen locations; empty if nothing was kept."""
     reader = StoreReader.open(store)
-    return [_exhibit(reader, data, position) for position in choose_varied(data.class_counts, number=number)]
+    return [_exhibit(reader, data, position) for position in choose_varied(data.labels, number=number)]
 
 
 def shown_seasons(num_seasons: int) -> list[int]:
@@ -86,17 +86,15 @@ def _exhibit(reader: StoreReader, data: ReportData, position: int) -> Exhibit:
         place=data.places[row],
         lon=float(data.lon[row]),
         lat=float(data.lat[row]),
-        classes=_main_classes(data.class_counts[position].sum(axis=0)),
+        classes=_main_classes(data.labels[position].sum(axis=0), data.legend),
         rows=_picture_rows(reader, row),
     )
 
 
-def _main_classes(counts: np.ndarray) -> str:
+def _main_classes(counts: np.ndarray, legend: Legend) -> str:
     total = max(int(counts.sum()), 1)
     order = np.argsort(-counts, kind="stable")[:3].tolist()
-    named = [
-        f"{DYNAMIC_WORLD.classes[at].replace('_', ' ')} {100 * counts[at] / total:.0f} %" for at in order
-    ]
+    named = [f"{legend.classes[at].replace('_', ' ')} {100 * counts[at] / total:.0f} %" for at in order]
     return ", ".join(words for words, at in zip(named, order, strict=True) if counts[at] / total >= 0.005)
 
 
@@ -104,11 +102,12 @@ def _picture_rows(reader: StoreReader, row: int) -> tuple[tuple[Picture, ...], .
     seasons = shown_seasons(len(reader.layout.season_names))
     names = [reader.layout.season_names[season] for season in seasons]
     specs = {spec.name: spec for spec in reader.layout.specs}
+    valid = valid_part(reader, row)
     rows: list[tuple[str, list[str]]] = []
     for name in ("s2_l2a_10m", "s2_l1c_10m"):
         if name in specs and set(S2_RGB_BANDS) <= set(specs[name].bands):
             order = [specs[name].bands.index(band) for band in S2_RGB_BANDS]
-            pixels = reader.pixels(specs[name], row=row, seasons=seasons)[:, order]
+            pixels = reader.pixels(specs[name], row=row, seasons=seasons)[:, order][valid]
             rows.append(
                 (
                     f"Sentinel-2 {name[3:6].upper()} in true colour",
@@ -117,15 +116,18 @@ def _picture_rows(reader: StoreReader, row: int) -> tuple[tuple[Picture, ...], .
             )
             break
     if "s1_grd_10m" in specs and len(specs["s1_grd_10m"].bands) == 2:
-        pixels = reader.pixels(specs["s1_grd_10m"], row=row, seasons=seasons)
+        pixels = reader.pixels(specs["s1_grd_10m"], row=row, seasons=seasons)[valid]
         rows.append(
             (
                 "Sentinel-1 (VV, VH and their ratio as red, green, blue)",
                 [_jpeg(false_colour(image)) for image in pixels],
             )
         )
-    labels = reader.pixels(specs["dynamic_world_10m"], row=row, seasons=seasons)
-    rows.append(("Dynamic World labels", [_label_png(image) for image in labels]))
+    for product, title in LABEL_TITLES.items():
+        if f"{product}_10m" in specs:
+            labels = reader.pixels(specs[f"{product}_10m"], row=row, seasons=seasons)[valid]
+            legend = LEGEND_OF_PRODUCT[product]
+            rows.append((f"{title} labels", [_label_png(image, legend) for image in labels]))
     return tuple(
         tuple(Picture(title, season, uri) for season, uri in zip(names, uris, strict=True))
         for title, uris in rows
@@ -142,13 +144,13 @@ def _jpeg(colour: np.ndarray) -> str:
     return _uri(file.getvalue(), "image/jpeg")
 
 
-def _label_png(labels: np.ndarray) -> str:
+def _label_png(labels: np.ndarray, legend: Legend) -> str:
     """Data URI of a class map (y, x) in the legend's colours; unlabelled is transparent."""
     from matplotlib.image import imsave
 
     file = io.BytesIO()
     alpha = (labels != UNLABELLED).astype(float)
-    pixels = np.round(np.dstack([label_colour(labels), alpha]) * 255).astype(np.uint8)
+    pixels = np.round(np.dstack([label_colour(labels, legend), alpha]) * 255).astype(np.uint8)
     imsave(file, pixels, format="png", pil_kwargs={"optimize": True})
     return _uri(file.getvalue(), "image/png")
 

@@ -17,6 +17,12 @@ STATUS_WORDS = {
     Status.NO_COVERAGE: ("not covered", "scenes exist, but their pixels do not cover the patch"),
     Status.NO_LABELS: ("too few labels", "covered, but too few pixels carry a label in at least one season"),
     Status.REFUSED: ("request refused", "the provider called the request wrong; this is not 'no data'"),
+    Status.DISAGREES: ("labels disagree", "OpenStreetMap agrees too little with the experts"),
+    Status.BAD_LABELS: (
+        "no usable label",
+        "the tile's label file is missing, unreadable, unmarked or of another kind",
+    ),
+    Status.BAD_SOURCE: ("bad source", "the published files are incomplete or not as they should be"),
 }
 """Words and meaning of each status, for people."""
 
@@ -56,18 +62,22 @@ def where_section(data: ReportData, *, land: LandMask) -> str:
         f'<ul class="legend">{legend}</ul></figure>' + (f'<div class="maps">{maps}</div>' if maps else "")
     )
     side_km = data.manifest.patch_size_px / 100
+    what = "square patches" if data.tiles is None else "expert tiles in squares of at most"
     lead = (
-        f"Every location that was tried: {len(data.ids):,} square patches of {side_km:g} km, far smaller than their "
-        "dots. Equal Earth projection; land from GSHHG."
+        f"Every location that was tried: {len(data.ids):,} {what} of {side_km:g} km, far smaller than their dots. "
+        "Equal Earth projection; land from GSHHG."
     )
-    return section("where", "Where", lead, body)
+    return section(data.identifier("where"), "Where", lead, body)
 
 
 def gallery_section(data: ReportData, exhibits: list[Exhibit]) -> str:
     """Pictures of a few kept locations."""
     if not exhibits:
         return section(
-            "gallery", "What it looks like", "", empty("No location was kept, so there is nothing to show.")
+            data.identifier("gallery"),
+            "What it looks like",
+            "",
+            empty("No location was kept, so there is nothing to show."),
         )
     lead = (
         f"{len(exhibits)} of {len(data.kept):,} kept locations, chosen to differ as much as possible in their classes. "
@@ -77,21 +87,20 @@ def gallery_section(data: ReportData, exhibits: list[Exhibit]) -> str:
     unlabelled = '<li><i class="swatch hatch"></i>unlabelled</li>'
     legend = "".join(
         f'<li><i class="swatch" style="background:{colour}"></i>{name.replace("_", " ")}</li>'
-        for name, colour in zip(DYNAMIC_WORLD.classes, DYNAMIC_WORLD.colours, strict=True)
+        for name, colour in zip(data.legend.classes, data.legend.colours, strict=True)
     )
-    dialog = (
-        '<dialog id="enlarge"><div class="dialog-top"><h3></h3><button>close</button></div>'
-        '<div class="enlarged"></div></dialog>'
-    )
-    body = f'<ul class="legend classes">{legend}{unlabelled}</ul>{gallery_html(exhibits)}{dialog}'
-    return section("gallery", "What it looks like", lead, body)
+    body = f'<ul class="legend classes">{legend}{unlabelled}</ul>{gallery_html(exhibits)}'
+    return section(data.identifier("gallery"), "What it looks like", lead, body)
 
 
 def labels_section(data: ReportData) -> str:
     """Class shares beside the paper's, and season by season."""
     if not len(data.kept):
         return section(
-            "labels", "Labels", "", empty("No location was kept, so there are no labels to count.")
+            data.identifier("labels"),
+            "Labels",
+            "",
+            empty("No location was kept, so there are no labels to count."),
         )
     shares = [100 * data.manifest.class_shares[name] for name in DYNAMIC_WORLD.classes]
     names = [name.replace("_", " ") for name in DYNAMIC_WORLD.classes]
@@ -103,7 +112,7 @@ def labels_section(data: ReportData) -> str:
         lead += " A synthetic Earth has shares of its own: do not read them as a finding."
     table = share_bars(names, DYNAMIC_WORLD.colours, shares, PAPER_NOL_SHARES_PERCENT)
     return section(
-        "labels",
+        data.identifier("labels"),
         "Labels",
         lead,
         f'<div class="panel">{table}</div><div class="panel"><h3>Season by season</h3>{_season_stacks(data)}</div>',
@@ -129,24 +138,29 @@ def _season_stacks(data: ReportData) -> str:
 def times_section(data: ReportData) -> str:
     """Days from the seasons' dates, and between the two satellites."""
     if not len(data.kept):
-        return section("times", "When", "", empty("No location was kept, so there are no times to compare."))
+        return section(
+            data.identifier("times"),
+            "When",
+            "",
+            empty("No location was kept, so there are no times to compare."),
+        )
     panels = []
     for position, season in enumerate(data.manifest.seasons):
         days = data.days_from_date[:, position]
-        axis = _day_axis(season.window_days)
+        axis = day_axis(season.window_days)
         chart = bar_chart(days, axis, label=f"days from {season.date}", mark=Mark(0.0, f"{season.date}"))
-        panels.append(_panel(f"{season.name}: days from the date", chart, _spread(days, "days")))
+        panels.append(panel(f"{season.name}: days from the date", chart, spread(days, "days")))
     difference = data.days_s1[np.isfinite(data.days_s1)]
     if len(difference):
         limit = float(config_value(data.manifest, "pairing", "max_s1_days", 15.0))
-        chart = bar_chart(difference, _day_axis(limit), label="Sentinel-1 minus Sentinel-2, days")
-        text = f"{_spread(np.abs(difference), 'days apart')}; the limit is {limit:g}"
-        panels.append(_panel("Sentinel-1 minus Sentinel-2, days", chart, text))
+        chart = bar_chart(difference, day_axis(limit), label="Sentinel-1 minus Sentinel-2, days")
+        text = f"{spread(np.abs(difference), 'days apart')}; the limit is {limit:g}"
+        panels.append(panel("Sentinel-1 minus Sentinel-2, days", chart, text))
     lead = (
         "How far the stored scenes lie from the dates asked for, and the two satellites from each other. "
         f"{_first_choices(data.rank)}"
     )
-    return section("times", "When", lead, f'<div class="panels">{"".join(panels)}</div>')
+    return section(data.identifier("times"), "When", lead, f'<div class="panels">{"".join(panels)}</div>')
 
 
 def _first_choices(rank: np.ndarray) -> str:
@@ -159,13 +173,15 @@ def _first_choices(rank: np.ndarray) -> str:
     )
 
 
-def _day_axis(limit: float) -> Axis:
+def day_axis(limit: float) -> Axis:
+    """An axis of days, the same to both sides."""
     bins = min(max(round(2 * limit / 3) | 1, 15), 45)
     ticks = tuple(round(limit * third / 3, 1) for third in range(-3, 4))
     return Axis(-limit, limit, bins, "", ticks)
 
 
-def _spread(values: np.ndarray, unit: str) -> str:
+def spread(values: np.ndarray, unit: str) -> str:
+    """Median and nine tenths in words; not for no values."""
     middle, far = np.median(values), np.percentile(np.abs(values), 90)
     return (
         f"Median {middle:+.1f} {unit}, nine in ten within {far:.1f}"
@@ -174,14 +190,15 @@ def _spread(values: np.ndarray, unit: str) -> str:
     )
 
 
-def _panel(title: str, chart: str, text: str) -> str:
+def panel(title: str, chart: str, text: str) -> str:
+    """A box with a chart and a sentence (without its full stop)."""
     return f'<div class="panel"><h3>{html.escape(title)}</h3>{chart}<p class="muted small">{html.escape(text)}.</p></div>'
 
 
 def clear_section(data: ReportData) -> str:
     """Clouds of the scenes, labels and coverage of the patches."""
     if not len(data.label_share):
-        return section("clear", "How clear, how complete", "", empty("No pixel was read."))
+        return section(data.identifier("clear"), "How clear, how complete", "", empty("No pixel was read."))
     clouds = "clouds"
     limit = float(config_value(data.manifest, clouds, "max_scene_percent", 20.0))
     least = float(config_value(data.manifest, clouds, "min_label_share", 0.5))
@@ -192,17 +209,22 @@ def clear_section(data: ReportData) -> str:
         axis = Axis(0.0, limit, 20, " %", (0.0, limit / 4, limit / 2, 3 * limit / 4, limit))
         text = f"Median {np.median(cloud):.1f} %; scenes with {limit:g} % or more are not considered"
         panels.append(
-            _panel("Cloud of the stored scenes", bar_chart(cloud, axis, label="cloud, percent"), text)
+            panel("Cloud of the stored scenes", bar_chart(cloud, axis, label="cloud, percent"), text)
         )
     share_axis = Axis(0.0, 1.0, 20, " %", (0.0, 0.25, 0.5, 0.75, 1.0), scale=100)
     mark = Mark(least, "needed", refused_below=True)
     chart = bar_chart(data.label_share, share_axis, label="labelled share of a patch", mark=mark)
     few = int((data.label_share < least).sum())
     text = f"Of {len(data.label_share):,} seasons read, {few:,} had less than {percent(least, digits=0)}"
-    panels.append(_panel("Labelled share of a patch", chart, text))
+    panels.append(panel("Labelled share of a patch", chart, text))
     panels.append(_coverage_panel(data.coverage, share_axis, wanted=wanted))
     lead = "Clouds as the provider states them for whole scenes; labels and coverage as counted in the pixels of the patch."
-    return section("clear", "How clear, how complete", lead, f'<div class="panels">{"".join(panels)}</div>')
+    return section(
+        data.identifier("clear"),
+        "How clear, how complete",
+        lead,
+        f'<div class="panels">{"".join(panels)}</div>',
+    )
 
 
 def _coverage_panel(coverage: np.ndarray, axis: Axis, *, wanted: float) -> str:
@@ -212,7 +234,7 @@ def _coverage_panel(coverage: np.ndarray, axis: Axis, *, wanted: float) -> str:
         return f'<div class="panel"><h3>Coverage of a patch</h3><p>{text}.</p></div>'
     mark = Mark(wanted, "needed", refused_below=True)
     chart = bar_chart(partial, axis, label="observed share, where not complete", mark=mark)
-    return _panel("Coverage of a patch, where not complete", chart, text)
+    return panel("Coverage of a patch, where not complete", chart, text)
 
 
 def refused_section(data: ReportData) -> str:
@@ -224,18 +246,22 @@ def refused_section(data: ReportData) -> str:
         f"<td>{STATUS_WORDS[status][1]}</td></tr>"
         for status in Status
         for number in [int((data.status == status).sum())]
+        if number or status <= Status.REFUSED
     )
     table = (
         '<div class="panel scroll"><table><thead><tr><th>status</th><th class="number">locations</th>'
         f'<th class="number">share</th><th>meaning</th></tr></thead><tbody>{rows}</tbody></table></div>'
     )
     lead = (
-        "A location that was not kept stays in the store as a masked row, with its reason in <code>nol.parquet</code>. "
+        "A location that was not kept stays in the store as a masked row, with its reason in "
+        f"<code>{data.manifest.subset}.parquet</code>. "
         "Nothing is left out in silence."
     )
     if not data.causes:
-        return section("refused", "What was refused, and why", lead, table)
-    return section("refused", "What was refused, and why", lead, table + _causes_table(data.causes))
+        return section(data.identifier("refused"), "What was refused, and why", lead, table)
+    return section(
+        data.identifier("refused"), "What was refused, and why", lead, table + _causes_table(data.causes)
+    )
 
 
 def _causes_table(causes: tuple[Cause, ...]) -> str:
@@ -253,7 +279,7 @@ def _causes_table(causes: tuple[Cause, ...]) -> str:
         )
     more = len(causes) - MAX_CAUSES
     note = (
-        f'<p class="muted small">{more:,} rarer causes are in the column <code>reason</code> of nol.parquet.</p>'
+        f'<p class="muted small">{more:,} rarer causes are in the column <code>reason</code> of the index.</p>'
         if more > 0
         else ""
     )

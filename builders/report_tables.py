@@ -56,7 +56,7 @@ def cost_section(data: ReportData) -> str:
         f"season{'s' if len(data.manifest.seasons) > 1 else ''} of all products."
     )
     panels = f'<div class="panel">{bars}</div><div class="panel">{fact_list(facts)}</div>'
-    return section("cost", "What it cost", lead, panels + _seconds(data.run.seconds))
+    return section(data.identifier("cost"), "What it cost", lead, panels + _seconds(data.run.seconds))
 
 
 def _seconds(seconds: Mapping[str, float]) -> str:
@@ -98,7 +98,7 @@ def arrays_section(data: ReportData) -> str:
         f"<tbody>{rows}</tbody></table></div>"
     )
     lead = "Bands at their native resolution; axes are location, season, band, y, x. Statistics are of stored numbers of kept locations, and exact."
-    return section("arrays", "What is in it", lead, table + _statistics_table(data))
+    return section(data.identifier("arrays"), "What is in it", lead, table + _statistics_table(data))
 
 
 def _unit(unit: str, scale: float) -> str:
@@ -159,7 +159,7 @@ def provenance_section(data: ReportData) -> str:
         f"{_terms(data)}"
     )
     lead = "The same config gives the same bytes of arrays and index. When, how fast, and with which versions is recorded beside them."
-    return section("provenance", "Provenance and terms", lead, body)
+    return section(data.identifier("provenance"), "Provenance and terms", lead, body)
 
 
 def _terms(data: ReportData) -> str:

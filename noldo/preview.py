@@ -4,6 +4,7 @@ import datetime as dt
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from types import EllipsisType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -209,25 +210,32 @@ def _row_of(reader: StoreReader, location_id: int) -> int:
     return row
 
 
+def valid_part(reader: StoreReader, row: int) -> tuple[EllipsisType, slice, slice]:
+    """Index of the rows and columns of a 10 m array in which a location is valid: its `window`."""
+    top, bottom, left, right = reader.row_values("window")[row].tolist()
+    return ..., slice(top, bottom), slice(left, right)
+
+
 def _panels(reader: StoreReader, row: int) -> list[Panel]:
     specs = {spec.name: spec for spec in reader.layout.specs}
     seasons = range(len(reader.layout.season_names))
+    valid = valid_part(reader, row)
     panels = []
     for name in ("s2_l1c_10m", "s2_l2a_10m"):
         if name in specs and set(S2_RGB_BANDS) <= set(specs[name].bands):
             positions = [specs[name].bands.index(band) for band in S2_RGB_BANDS]
-            pixels = reader.pixels(specs[name], row=row, seasons=seasons)[:, positions]
+            pixels = reader.pixels(specs[name], row=row, seasons=seasons)[:, positions][valid]
             images = tuple(true_colour(pixels))
             panels.append(Panel(f"Sentinel-2 {name[3:6].upper()}", _dates(reader, "time_s2", row), images))
             break
     if "s1_grd_10m" in specs and len(specs["s1_grd_10m"].bands) == 2:
-        pixels = reader.pixels(specs["s1_grd_10m"], row=row, seasons=seasons)
+        pixels = reader.pixels(specs["s1_grd_10m"], row=row, seasons=seasons)[valid]
         images = tuple(false_colour(image) for image in pixels)
         panels.append(Panel("Sentinel-1 VV, VH", _dates(reader, "time_s1", row), images))
     for product, title in LABEL_TITLES.items():
         if f"{product}_10m" in specs:
             legend = LEGEND_OF_PRODUCT[product]
-            labels = reader.pixels(specs[f"{product}_10m"], row=row, seasons=seasons)
+            labels = reader.pixels(specs[f"{product}_10m"], row=row, seasons=seasons)[valid]
             images = tuple(label_colour(image, legend) for image in labels)
             panels.append(Panel(title, (), images, legend))
     return panels

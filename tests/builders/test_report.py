@@ -19,7 +19,7 @@ from builders.report_map import (
     region_map,
     world_map,
 )
-from builders.report_page import CHAPTERS, page
+from builders.report_page import CHAPTERS, Part, page
 from builders.request_log import RequestLog, RequestRecord
 from noldo.errors import StoreError
 from noldo.legend import DYNAMIC_WORLD
@@ -32,11 +32,8 @@ def all_land(lon, lat):
 
 
 def text_of(build) -> str:
-    return page(
-        read_report_data(build.layout),
-        gallery(build.layout.store, read_report_data(build.layout)),
-        land=all_land,
-    )
+    data = read_report_data(build.layout)
+    return page([Part(data, gallery(build.layout.store, data))], land=all_land)
 
 
 @pytest.fixture(scope="module")
