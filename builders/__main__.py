@@ -234,10 +234,9 @@ def report(*, config: Config) -> None:
 @app.command
 def estimate(*, config: Config) -> None:
     """Say what a build will cost: requests, download, disk, hours, EECU. Asks nobody."""
-    from builders.estimate import estimate as estimate_build
-    from builders.estimate import render
+    from builders.estimate import render_all
 
-    print(render(estimate_build(load_config(config))))
+    print(render_all(load_config(config)))
 
 
 @app.command

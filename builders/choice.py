@@ -20,7 +20,7 @@ from builders.build import cut_of
 from builders.config import BuildConfig
 from builders.config_sections import Season
 from builders.layout import Layout
-from builders.metadata import DAY_MS, leading_product, reference_date, s2_window
+from builders.metadata import DAY_MS, leading_product, reference_date, s2_window, searched_cloud_percent
 from builders.records import (
     DYNAMIC_WORLD,
     S1_GRD,
@@ -343,5 +343,6 @@ def _counted(num_usable: int, refused: Counter[str]) -> str:
 
 
 def _none_listed(config: BuildConfig) -> str:
-    # The search leaves out what is too cloudy, so there may well have been scenes.
-    return f"no scene up to {config.clouds.max_scene_percent:g} % cloud in the window"
+    limit = searched_cloud_percent(config)
+    # The search may leave out what is too cloudy: then there may well have been scenes.
+    return "no scene in the window" if limit >= 100 else f"no scene up to {limit:g} % cloud in the window"

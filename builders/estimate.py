@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from builders.build import cut_of
 from builders.config import BuildConfig
+from builders.config_sections import Subset
 from builders.request_size import (
     LIMIT_BYTES,
     BandCost,
@@ -37,8 +38,8 @@ LABEL_RATIO = 13.0
 FAST_CODEC_GROWTH = 1.2
 """Images with `codec: fast` against `small`."""
 
-PAPER_KEPT_SHARE = 103_793 / 251_079
-"""SSL4EO-S12@NoL: the share of locations that had labels in every season (CromSS, 2024)."""
+PAPER_KEPT_SHARE = {"nol": 103_793 / 251_079, "dw": (3_574 + 340) / 4_603, "osm": (1_375 + 400) / 4_603}
+"""Share of locations that SSL4EO-S12@NoL, @DW and @OSM kept (CromSS repository)."""
 
 TIERS_EECU_HOURS = {"Community": 150, "Contributor": 1_000, "Partner": 100_000}
 """EECU-hours a month of the non-commercial tiers since 2026-04-27
@@ -64,6 +65,7 @@ class Estimate:
     """What a build will cost at most: every location tried has scenes, and is kept."""
 
     name: str
+    subset: Subset
     num_locations: int
     num_seasons: int
     metadata_requests: int
@@ -107,15 +109,15 @@ def estimate(config: BuildConfig) -> Estimate:
         If even one band of one season is too large for a request.
     """
     count, num_seasons, side = config.locations.count, len(config.seasons), config.patch_size_px
-    specs = array_specs(config.products.selected())
-    bands = season_bands(specs)
+    bands = season_bands(array_specs(config.products.selected()))
     requests = location_requests(bands, num_seasons=num_seasons, side_px=side)
     metadata_requests = _metadata_requests(config)
     pixel_requests = count * len(requests)
     pixel_bytes = count * num_seasons * sent_bytes(bands, width=side, height=side)
-    raw = {spec: _raw_bytes(spec, config) for spec in specs}
+    raw = {spec: _raw_bytes(spec, config) for spec in config.specs}
     return Estimate(
         name=config.name,
+        subset=config.subset,
         num_locations=count,
         num_seasons=num_seasons,
         metadata_requests=metadata_requests,
@@ -198,7 +200,7 @@ def render(estimate: Estimate) -> str:
     quick, slow = estimate.hours
     fastest_mbit = estimate.received_bytes * 8 / max(quick, 1e-9) / 3600 / 1e6
     slowest_mbit = estimate.received_bytes * 8 / max(slow, 1e-9) / 3600 / 1e6
-    kept = round(100 * PAPER_KEPT_SHARE)
+    share = PAPER_KEPT_SHARE[estimate.subset]
     rows = [
         ("locations tried", f"{estimate.num_locations:,} x {estimate.num_seasons} seasons"),
         (
@@ -218,8 +220,8 @@ def render(estimate: Estimate) -> str:
         ("download", f"{_size(estimate.received_bytes)} before compression on the way"),
         (
             "store",
-            f"{_size(estimate.store_bytes)} if all are kept, {_size(estimate.store_bytes * PAPER_KEPT_SHARE)} if "
-            f"{kept} % are, as in the paper ({_size(estimate.raw_bytes)} decoded)",
+            f"{_size(estimate.store_bytes)} if all are kept, {_size(estimate.store_bytes * share)} if "
+            f"{round(100 * share)} % are, as in the paper ({_size(estimate.raw_bytes)} decoded)",
         ),
         (
             "peak disk",
@@ -244,9 +246,42 @@ _FOOTNOTE = (
 
 
 def _heading(estimate: Estimate) -> str:
+    what = f"'{estimate.name}', subset @{estimate.subset.upper()}"
     if estimate.synthetic:
-        return f"Estimate of '{estimate.name}': it uses the sandbox, so this is what Earth Engine would take"
-    return f"Estimate of '{estimate.name}', at most"
+        return f"Estimate of {what}: it uses the sandbox, so this is what Earth Engine would take"
+    return f"Estimate of {what}, at most"
+
+
+def render_all(config: BuildConfig) -> str:
+    """Estimates of all subsets of a config, one below the other.
+
+    Raises
+    ------
+    ConfigError
+        If even one band of one season is too large for a request.
+    """
+    asked = [render(estimate(config.of_subset(subset))) for subset in config.subsets if subset != "osm"]
+    return "\n\n".join([*asked, *([_osm_words(config)] if config.osm else [])])
+
+
+def _osm_words(config: BuildConfig) -> str:
+    """@OSM asks Earth Engine for nothing: its images are those of @DW."""
+    tiles = config.of_subset("osm")
+    assert config.osm is not None
+    whole = tiles.locations.count * sum(
+        _raw_bytes(spec, tiles) / _ratio(spec, codec=tiles.codec) for spec in tiles.specs
+    )
+    share = PAPER_KEPT_SHARE["osm"]
+    polygons = (
+        f"{len(config.osm.extracts)} extracts, each read once"
+        if config.osm.extracts
+        else f"at most {tiles.locations.count:,} queries to {config.osm.overpass_url}"
+    )
+    return (
+        f"Estimate of '{config.name}', subset @OSM: no request to Earth Engine\n"
+        f"polygons  {polygons}\n"
+        f"store     {_size(whole)} if all are kept, {_size(whole * share)} if {round(100 * share)} % are, as in the paper"
+    )
 
 
 def _eecu_row(cost: Eecu) -> tuple[str, str]:

@@ -162,7 +162,7 @@ def test_no_patch_size_of_the_config_is_too_large_for_every_request():
 def test_the_text_has_every_figure_on_a_line_of_its_own():
     text = render(estimate(build(source=real())))
     lines = text.splitlines()
-    assert lines[0] == "Estimate of 'test', at most"
+    assert lines[0] == "Estimate of 'test', subset @NOL, at most"
     names = [line[: line.index("  ")] for line in lines[1:9]]
     assert names == [
         "locations tried",

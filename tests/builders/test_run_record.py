@@ -51,7 +51,7 @@ def test_a_damaged_note_is_named_and_left_out(tmp_path, caplog):
     layout = Layout("x", tmp_path)
     with timed(layout, "pack"):
         pass
-    (tmp_path / "work/x/times/fetch-0.json").write_text("{")
+    (tmp_path / "work/x/nol/times/fetch-0.json").write_text("{")
     assert list(read_spans(layout)) == ["pack"]
     assert "fetch-0.json" in caplog.text
 

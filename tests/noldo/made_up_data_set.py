@@ -1,6 +1,7 @@
 """A small finished data set of made-up pixels: what a build leaves behind, without a build."""
 
 import datetime as dt
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -126,9 +127,12 @@ def write_data_set(
     layout: StoreLayout = LAYOUT,
     backwards: bool = False,
     attributes: dict[str, object] | None = None,
+    change: Callable[[dict[str, np.ndarray], dict[str, np.ndarray]], None] | None = None,
 ) -> DataSet:
-    """Write store, index, manifest and run record to a folder."""
+    """Write store, index, manifest and run record to a folder; `change` may alter pixels and rows before."""
     data_set = DataSet(root, layout, made_up_pixels(layout), made_up_rows(layout))
+    if change is not None:
+        change(data_set.pixels, data_set.rows)
     create_store(
         data_set.store,
         layout,

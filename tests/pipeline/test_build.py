@@ -86,7 +86,7 @@ def test_another_number_of_cores_gives_the_same_bytes(build_once, tmp_path):
 def test_a_finished_build_has_nothing_left_to_do_and_no_staged_pixels(build_once):
     workflow = build_once()
     assert jobs_planned(workflow) == {}
-    spool = workflow.folder / "work" / "tiny" / "spool"
+    spool = workflow.folder / "work" / "tiny" / "nol" / "spool"
     assert not [path for path in spool.rglob("*") if path.is_file()]
 
 
