@@ -109,7 +109,7 @@ def test_a_lost_small_file_comes_back_without_a_request(copy, file):
     (copy.folder / "results/tiny/nol.zarr" / file).unlink()
     assert copy.noldo("verify", "results/tiny").returncode == 1
     planned = jobs_planned(copy)
-    assert not {"search_scenes", "fetch_pixels", "pack_shard"} & set(planned)
+    assert not {"search_scenes", "fetch_pixels", "pack_shard_nol"} & set(planned)
     copy.build(tiny_config())
     assert copy.digest() == before
     assert (copy.folder / "results/tiny/nol.zarr" / file).read_bytes() == content
@@ -138,7 +138,7 @@ def test_raising_the_version_of_a_step_reruns_it_and_what_follows(copy, checkout
     versions.write_text(versions.read_text().replace("PIXELS = 1", "PIXELS = 2"))
     planned = jobs_planned(Workflow(copy.folder, snakefile=checkout / "Snakefile"))
     assert planned["fetch_pixels"] == 2
-    assert planned["pack_shard"] == 4
+    assert planned["pack_shard_nol"] == 4
     assert "search_scenes" not in planned
 
 
