@@ -39,16 +39,20 @@ rule build_noldo:
 rule build_nol:
     """The pretraining subset SSL4EO-S12@NoL alone, without the report."""
     input:
-        lambda _: subset_files("nol"),
+        subset_files("nol"),
 
 
-rule build_dw:
-    """The subset SSL4EO-S12@DW alone: expert labels."""
-    input:
-        lambda _: subset_files("dw"),
+if "dw" in subsets:
+
+    rule build_dw:
+        """The subset SSL4EO-S12@DW alone: expert labels."""
+        input:
+            subset_files("dw"),
 
 
-rule build_osm:
-    """The subset SSL4EO-S12@OSM: OpenStreetMap labels on the tiles of @DW, which it needs."""
-    input:
-        lambda _: subset_files("osm"),
+if "osm" in subsets:
+
+    rule build_osm:
+        """The subset SSL4EO-S12@OSM: OpenStreetMap labels on the tiles of @DW, which it needs."""
+        input:
+            subset_files("osm"),

@@ -105,8 +105,8 @@ def _first_difference(before: object, now: object, path: str = "") -> tuple[str,
 def greeting(config: BuildConfig) -> str:
     """The first lines of a build."""
     count = f"{config.locations.count:,} locations x {len(config.seasons)} seasons"
-    if config.dw is not None:
-        count += f", {config.dw.count:,} expert tiles{', OpenStreetMap on them' if config.osm else ''}"
+    count += f"; {config.dw.count:,} expert tiles" if config.dw else "; no section `dw`, so no subset @DW"
+    count += ", OpenStreetMap on them" if config.osm else "; no section `osm`, so no subset @OSM"
     if config.synthetic:
         return (
             f"NoLDO-S12 build '{config.name}' ({count}) from the SANDBOX: a synthetic Earth, not real imagery "

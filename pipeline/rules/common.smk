@@ -101,12 +101,16 @@ def documents(subset):
 
 def subset_files(subset):
     """Everything that users keep of a subset. Asked for by name: else a lost file would only be noticed by its reader."""
-    if subset not in subsets:
-        raise WorkflowError(
-            f"config {build_config.name!r} has no section `{subset}`, so there is no subset @{subset.upper()} to build"
-        )
     files = [*all_shards(subset), *documents(subset), *in_store(subset, row_files())]
     return [*files, layouts[subset].index, layouts[subset].manifest]
+
+
+def tile_inputs(_):
+    """Tables and labels of the expert tiles."""
+    tiles, made = build_config.dw, layouts["dw"].expert_files
+    if not tiles.tables:
+        return [made / TABLE_FILE, made / META_FILE, made / LABEL_FOLDER]
+    return [*tiles.tables, *tiles.labels, *tiles.split.lists.values()]
 
 
 def locations_of(wildcards):

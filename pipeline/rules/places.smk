@@ -30,23 +30,17 @@ if "dw" in subsets:
                 log_of("make_expert_tiles.log"),
             params:
                 version=versions.TILES,
-                count=build_config.dw.count,
+                num_tiles=build_config.dw.count,
                 seed=build_config.sandbox.seed,
                 folder=layouts["dw"].expert_files,
             shell:
-                "python -m sandbox experts --count {params.count} --seed {params.seed} --out {params.folder:q}"
+                "python -m sandbox experts --count {params.num_tiles} --seed {params.seed} --out {params.folder:q}"
                 " > {log:q} 2>&1"
 
     rule plan_tiles:
         """@DW: read every expert tile, check its label, and fix its grid."""
         input:
-            build_config.dw.tables
-            or [
-                layouts["dw"].expert_files / TABLE_FILE,
-                layouts["dw"].expert_files / META_FILE,
-            ],
-            [] if build_config.dw.tables else layouts["dw"].expert_files / LABEL_FOLDER,
-            list(build_config.dw.split.lists.values()),
+            tile_inputs,
         output:
             layouts["dw"].tiles,
             layouts["dw"].locations,
