@@ -1,4 +1,5 @@
-"""`python -m sandbox serve`: a loopback Earth Engine. `python -m sandbox describe`: catalogue your own GeoTIFFs."""
+"""`python -m sandbox serve`: a loopback Earth Engine. `describe`: catalogue your own GeoTIFFs. `osm-extract`: the synthetic
+Earth's OpenStreetMap as a file."""
 
 import datetime as dt
 import json
@@ -188,6 +189,28 @@ def describe(
     )
     add_to_catalogue(catalogue, item)
     print(f"{catalogue}: added {item['id']}")
+
+
+@app.command(name="osm-extract")
+def osm_extract(*, out: Path, near: str, seed: int = 0) -> None:
+    """Write the synthetic Earth's OpenStreetMap around places as a .osm.pbf.
+
+    Parameters
+    ----------
+    out
+        The file to write, FILE.osm.pbf.
+    near
+        Folder that `python -m sandbox experts` wrote, or lon_min,lat_min,lon_max,lat_max in degrees.
+    seed
+        Seed of the synthetic Earth.
+    """
+    from sandbox.osm_extract import elements_near, places_of, write_extract
+    from sandbox.planet.osm import SyntheticOsm
+
+    elements = elements_near(SyntheticOsm(seed), places_of(near))
+    write_extract(out, elements)
+    counts = f"{len(elements.nodes)} nodes, {len(elements.ways)} ways, {len(elements.relations)} relations"
+    print(f"{out}: {counts} of the synthetic Earth, seed {seed}: no real map")
 
 
 def main() -> int:
