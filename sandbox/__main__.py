@@ -1,5 +1,5 @@
-"""`python -m sandbox serve`: a loopback Earth Engine. `describe`: catalogue your own GeoTIFFs. `osm-extract`: the synthetic
-Earth's OpenStreetMap as a file."""
+"""`python -m sandbox serve`: a loopback Earth Engine. `describe`: catalogue your own GeoTIFFs. `experts` and
+`osm-extract`: files that come with the synthetic Earth."""
 
 import datetime as dt
 import json
@@ -189,6 +189,36 @@ def describe(
     )
     add_to_catalogue(catalogue, item)
     print(f"{catalogue}: added {item['id']}")
+
+
+@app.command
+def experts(
+    *, out: Path, count: int = 40, seed: int = 0, xlsx: Annotated[bool, Parameter(negative="")] = False
+) -> None:
+    """Write expert tiles of the synthetic Earth as Dynamic World publishes its own.
+
+    Parameters
+    ----------
+    out
+        Folder for tables, labels, and expected.json, which says what must become of each tile.
+    count
+        Number of tiles. The first twenty have one of everything that can be wrong with a tile.
+    seed
+        Seed of the synthetic Earth.
+    xlsx
+        Write tiles.xlsx beside tiles.csv, with a sheet of experts and one of others.
+    """
+    from sandbox.expert_files import write_tiles
+    from sandbox.experts import expert_tiles
+
+    if count < 1:
+        raise ConfigError(f"--count {count}: expected at least 1 tile")
+    tiles = expert_tiles(seed, count)
+    write_tiles(out, tiles, with_xlsx=xlsx)
+    kept = sum(tile.outcome == "kept" for tile in tiles)
+    print(
+        f"{out}: {count} expert tiles of the synthetic Earth, seed {seed}, {kept} of them usable: no real labels"
+    )
 
 
 @app.command(name="osm-extract")

@@ -34,9 +34,15 @@ def write_extract(path: Path, elements: Elements) -> None:
 
     Raises
     ------
+    InputError
+        If the name says that the file is something else.
     StoreError
         If the file can't be written.
     """
+    if path.suffix != ".pbf":
+        raise InputError(
+            f"{path}: expected a name that ends in .osm.pbf, the one format written; choose such a name"
+        )
     partial = path.with_name(f".{path.name}.partial")
     with write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -79,7 +85,7 @@ def places_of(near: str) -> list[Polygon]:
     path = Path(near) / "expected.json"
     try:
         tiles = json.loads(path.read_text(encoding="utf-8"))["tiles"]
-        return [Polygon(tile["outline"]) for tile in tiles.values()]
+        return [Polygon(tile["corners"]) for tile in tiles.values()]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"--near {near}: no four numbers lon_min,lat_min,lon_max,lat_max, and no tiles in {path} ({error}); give a "
