@@ -1,4 +1,5 @@
-"""`python -m sandbox serve`: a loopback Earth Engine. `python -m sandbox describe`: catalogue your own GeoTIFFs."""
+"""`python -m sandbox serve`: a loopback Earth Engine. `describe`: catalogue your own GeoTIFFs. `experts` and
+`osm-extract`: files that come with the synthetic Earth."""
 
 import datetime as dt
 import json
@@ -188,6 +189,58 @@ def describe(
     )
     add_to_catalogue(catalogue, item)
     print(f"{catalogue}: added {item['id']}")
+
+
+@app.command
+def experts(
+    *, out: Path, count: int = 40, seed: int = 0, xlsx: Annotated[bool, Parameter(negative="")] = False
+) -> None:
+    """Write expert tiles of the synthetic Earth as Dynamic World publishes its own.
+
+    Parameters
+    ----------
+    out
+        Folder for tables, labels, and expected.json, which says what must become of each tile.
+    count
+        Number of tiles. The first twenty have one of everything that can be wrong with a tile.
+    seed
+        Seed of the synthetic Earth.
+    xlsx
+        Write tiles.xlsx beside tiles.csv, with a sheet of experts and one of others.
+    """
+    from sandbox.expert_files import write_tiles
+    from sandbox.experts import expert_tiles
+
+    if count < 1:
+        raise ConfigError(f"--count {count}: expected at least 1 tile")
+    tiles = expert_tiles(seed, count)
+    write_tiles(out, tiles, with_xlsx=xlsx)
+    kept = sum(tile.outcome == "kept" for tile in tiles)
+    print(
+        f"{out}: {count} expert tiles of the synthetic Earth, seed {seed}, {kept} of them usable: no real labels"
+    )
+
+
+@app.command(name="osm-extract")
+def osm_extract(*, out: Path, near: str, seed: int = 0) -> None:
+    """Write the synthetic Earth's OpenStreetMap around places as a .osm.pbf.
+
+    Parameters
+    ----------
+    out
+        The file to write, FILE.osm.pbf.
+    near
+        Folder that `python -m sandbox experts` wrote, or lon_min,lat_min,lon_max,lat_max in degrees.
+    seed
+        Seed of the synthetic Earth.
+    """
+    from sandbox.osm_extract import elements_near, places_of, write_extract
+    from sandbox.planet.osm import SyntheticOsm
+
+    elements = elements_near(SyntheticOsm(seed), places_of(near))
+    write_extract(out, elements)
+    counts = f"{len(elements.nodes)} nodes, {len(elements.ways)} ways, {len(elements.relations)} relations"
+    print(f"{out}: {counts} of the synthetic Earth, seed {seed}: no real map")
 
 
 def main() -> int:

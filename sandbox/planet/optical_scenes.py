@@ -49,6 +49,9 @@ _BASELINES = (
 )
 """First day of each processing baseline (ESA, Sentinel-2 processing baseline history; abridged)."""
 
+QUARTER_DAYS = 91
+"""Quarters count from 1970-01-01."""
+
 _LOST, _SPLIT, _NO_L2A, _EARLY_NO_L2A, _NO_LABELS, _NO_PROPERTY, _SILENT = (
     0.03,
     0.02,
@@ -64,6 +67,7 @@ without a given property, and of regions without any scene for a quarter of a ye
 _SILENT_BLOCK_M = 400_000
 _LEAST_SHARE_OF_TILE = 0.01
 _START_TO_EQUATOR_MS = 22 * 60 * 1000
+_TO_PRODUCT_MS = 2 * 3600 * 1000
 _CLOUD_SAMPLES = 10
 _CLOUD_BLOCK_DAYS = 50
 _SCENE_OPTIONAL = ("MGRS_TILE", "CLOUDY_PIXEL_PERCENTAGE", "PROCESSING_BASELINE")
@@ -123,6 +127,25 @@ def takes_of(tile: Tile, *, start_ms: int, end_ms: int, seed: int) -> list[Take]
         for day, second in orbits.days_between(SENTINEL2, track=track, start_ms=start_ms, end_ms=end_ms):
             found += _takes(tile, track, day, second, seed)
     return found
+
+
+def is_silent(tile: Tile, day: int, *, seed: int) -> bool:
+    """Whether nothing was taken of a tile and its neighbours for a whole quarter (`QUARTER_DAYS`) of a year."""
+    north = tile.y_ul // _SILENT_BLOCK_M
+    return chance(seed, 61, tile.crs_epsg, north, day // QUARTER_DAYS) < _SILENT
+
+
+def product_id(take: Take) -> str:
+    """ESA's name of the Level-1C product, after its naming convention since December 2016.
+
+    The two pieces of a split datatake differ in the last word only, when they were made.
+    """
+    cycle = SENTINEL2.cycle_days
+    second = (take.day - orbits.phase(SENTINEL2, take.track)) % cycle == cycle // 2
+    baseline = _baseline(take).replace(".", "")
+    made = orbits.stamp(take.start_ms + _TO_PRODUCT_MS + 60_000 * take.part)
+    start, track = orbits.stamp(take.start_ms), take.track + 1
+    return f"S2{'AB'[second]}_MSIL1C_{start}_N{baseline}_R{track:03d}_T{take.tile.name}_{made}"
 
 
 def take_named(index: str, *, seed: int) -> Take | None:
@@ -229,9 +252,7 @@ def _takes(tile: Tile, track: int, day: int, second: bool, seed: int) -> tuple[T
     time_ms = orbits.crossing_ms(SENTINEL2, track=track, day=day)
     if time_ms < (_SECOND_SATELLITE_MS if second else _FIRST_MS):
         return ()
-    quarter = day // 91
-    north = tile.y_ul // _SILENT_BLOCK_M
-    if chance(seed, 61, tile.crs_epsg, north, quarter) < _SILENT:
+    if is_silent(tile, day, seed=seed):
         return ()
     if chance(seed, 62, word(tile.name), track, day) < _LOST:
         return ()
@@ -317,16 +338,19 @@ def _was_made(take: Take, collection: str, percent: float, seed: int) -> bool:
     return True
 
 
+def _baseline(take: Take) -> str:
+    return [name for since, name in _BASELINES if since <= take.sensed_ms][-1]
+
+
 def _properties(
     take: Take, collection: str, percent: float, seed: int
 ) -> dict[str, str | int | float | list[str] | None]:
     if collection == DYNAMIC_WORLD:
         return {"dynamicworld_algorithm_version": "3.5.0", "qa_algorithm_version": "2.0.0"}
-    baseline = [name for since, name in _BASELINES if since <= take.sensed_ms][-1]
     found: dict[str, str | int | float | list[str] | None] = {
         "MGRS_TILE": take.tile.name,
         "CLOUDY_PIXEL_PERCENTAGE": percent,
-        "PROCESSING_BASELINE": baseline,
+        "PROCESSING_BASELINE": _baseline(take),
         "SENSING_ORBIT_NUMBER": take.track + 1,
         "SENSING_ORBIT_DIRECTION": "DESCENDING",
     }
