@@ -21,6 +21,7 @@ from noldo.legend import DYNAMIC_WORLD
 from sandbox.expert_files import COLUMNS, META_COLUMNS, write_tiles
 from sandbox.expert_sites import OSM_SHARES
 from sandbox.experts import ExpertTile, expected_labels, expert_tiles
+from sandbox.osm_extract import places_of
 from sandbox.planet import SyntheticEarth
 from sandbox.planet.labels import observed
 from sandbox.planet.optical_scenes import L1C, L2A, take_named
@@ -303,6 +304,11 @@ def test_the_same_arguments_give_the_same_bytes(tmp_path, tiles):
     )
     assert here == there
     assert len(here) == 3 + 4
+
+
+def test_a_folder_of_tiles_says_what_an_extract_is_for(folder, tiles):
+    for place, tile in zip(places_of(str(folder)), tiles, strict=True):
+        assert place.symmetric_difference(tile.outline).area < 0.01 * place.area, "or 4 m off"
 
 
 def test_no_tiles_are_refused_in_one_line(tmp_path):

@@ -136,6 +136,12 @@ def test_what_is_burnt_is_what_was_drawn(number):
     np.testing.assert_array_equal(burn(areas_of(OSM.near(outline(grid))), grid), expected_osm(grid, seed=0))
 
 
+@pytest.mark.parametrize(("lon", "lat"), [(101.5, 1.75), (61.0, 11.25), (151.5, -41.75)])
+def test_it_is_exact_where_a_hole_holds_an_area_with_a_hole_that_nobody_drew(lon, lat):
+    grid = grid_at(lon, lat, size_px=528)
+    np.testing.assert_array_equal(burn(areas_of(OSM.near(outline(grid))), grid), expected_osm(grid, seed=0))
+
+
 @pytest.mark.parametrize(
     ("lon", "lat"),
     [(11.99, 47.3), (12.01, 47.3), (-66.005, -21.4), (5.999, 45.01), (33.4, 0.003), (18.0, 78.4)],
