@@ -3,8 +3,8 @@
 TABLE_FILE = "tiles.csv"
 """Table of the training tiles."""
 
-META_FILE = "dw_test/meta.csv"
-"""Table of the validation tiles."""
+META_FILE = "labels/dw_test/meta.csv"
+"""Table of the validation tiles, among their labels."""
 
 LABEL_FOLDER = "labels"
 """Folder of all label GeoTIFFs."""

@@ -6,7 +6,7 @@ import re
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 
-from openpyxl import Workbook  # type: ignore[import-untyped]  # it publishes no types
+from openpyxl import Workbook  # it publishes no types
 
 _WRITTEN = "2021-01-01T00:00:00Z"
 _ZIP_TIME = (2021, 1, 1, 0, 0, 0)

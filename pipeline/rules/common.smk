@@ -9,7 +9,7 @@ sys.path.insert(0, str(workflow.basedir))
 
 from builders import build, versions
 from builders.layout import Layout
-from builders.tiles_of_sandbox import LABEL_FOLDER, META_FILE, TABLE_FILE
+from builders.tiles_of_sandbox import LABEL_FOLDER, TABLE_FILE
 from noldo.errors import NoldoError
 from noldo.shard_paths import shard_file
 from noldo.store_files import metadata_files, row_files
@@ -109,7 +109,7 @@ def tile_inputs(_):
     """Tables and labels of the expert tiles."""
     tiles, made = build_config.dw, layouts["dw"].expert_files
     if not tiles.tables:
-        return [made / TABLE_FILE, made / META_FILE, made / LABEL_FOLDER]
+        return [made / TABLE_FILE, made / LABEL_FOLDER]
     return [*tiles.tables, *tiles.labels, *tiles.split.lists.values()]
 
 

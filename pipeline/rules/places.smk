@@ -24,7 +24,6 @@ if "dw" in subsets:
             """Expert tiles of the synthetic Earth, in the published layout."""
             output:
                 layouts["dw"].expert_files / TABLE_FILE,
-                layouts["dw"].expert_files / META_FILE,
                 directory(layouts["dw"].expert_files / LABEL_FOLDER),
             log:
                 log_of("make_expert_tiles.log"),
