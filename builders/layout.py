@@ -86,13 +86,19 @@ class Layout:
         """@DW of the sandbox: folder of its tile tables and labels."""
         return self.steps / "experts"
 
-    def areas(self, extract: int) -> Path:
-        """@OSM: folder of the areas that were found in one extract, a file a job."""
-        return self.steps / "areas" / str(extract)
+    @property
+    def areas(self) -> Path:
+        """@OSM: folder of the areas that were found in extracts: a folder an extract, a file a job."""
+        return self.steps / "areas"
+
+    @property
+    def overpass(self) -> Path:
+        """@OSM: areas as Overpass answered, a file a location. Not a declared output: it survives a kill."""
+        return self.steps / "overpass"
 
     def extract_report(self, extract: int) -> Path:
-        """@OSM: what was found in one extract: JSON. It is written last, so the folder of areas is complete."""
-        return self.steps / "areas" / f"{extract}.json"
+        """@OSM: what was found in one extract: JSON. It is written last, when its areas are complete."""
+        return self.steps / "extracts" / f"{extract}.json"
 
     def osm_labels(self, job: int) -> Path:
         """@OSM: class maps of the locations of a job, and how they were screened: parquet."""

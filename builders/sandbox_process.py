@@ -105,6 +105,34 @@ def end_with_sandbox(config: BuildConfig, layout: Layout) -> None:
     threading.Thread(target=watch, daemon=True, name="sandbox-watch").start()
 
 
+def overpass_url(layout: Layout) -> str:
+    """Base URL of the Overpass of this build's sandbox.
+
+    Raises
+    ------
+    ConfigError
+        If no sandbox is running, or it serves no OpenStreetMap.
+    """
+    tree = _running(layout)
+    if "overpass_url" not in tree:
+        raise ConfigError(
+            f"{layout.sandbox}: the sandbox serves no OpenStreetMap, as one with a catalogue of images does not; name "
+            "an Overpass server in osm.overpass_url, or use extracts"
+        )
+    return str(tree["overpass_url"])
+
+
+def _running(layout: Layout) -> dict[str, object]:
+    try:
+        tree: dict[str, object] = json.loads(layout.sandbox.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{layout.sandbox}: no sandbox is running for this build; start it through snakemake, or by hand "
+            f"with `python -m sandbox serve --ready-file {layout.sandbox}`"
+        ) from None
+    return tree
+
+
 def source_url(config: BuildConfig, layout: Layout) -> str:
     """Base URL of the imagery provider of this build.
 
@@ -115,11 +143,4 @@ def source_url(config: BuildConfig, layout: Layout) -> str:
     """
     if not config.source.is_sandbox:
         return config.source.url
-    try:
-        url = json.loads(layout.sandbox.read_text(encoding="utf-8"))["url"]
-    except FileNotFoundError:
-        raise ConfigError(
-            f"{layout.sandbox}: no sandbox is running for this build; start it through snakemake, or by hand "
-            f"with `python -m sandbox serve --ready-file {layout.sandbox}`"
-        ) from None
-    return str(url)
+    return str(_running(layout)["url"])

@@ -9,7 +9,7 @@ if osm is not None:
             extract=lambda wildcards: osm.extracts[int(wildcards.extract)],
             tags=osm.tag_files,
         output:
-            str(layouts["osm"].steps / "areas" / "{extract}.json"),
+            str(layouts["osm"].steps / "extracts" / "{extract}.json"),
         log:
             log_of("collect_areas/{extract}.log"),
         params:
