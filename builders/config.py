@@ -6,7 +6,6 @@ noldo, nothing else.
 
 import datetime as dt
 import hashlib
-import ipaddress
 import json
 import math
 from pathlib import Path
@@ -15,6 +14,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from builders.loopback import is_loopback
 from noldo.errors import ConfigError
 from noldo.products import S1_BANDS, S2_L1C_BANDS, S2_L2A_BANDS
 
@@ -93,11 +93,7 @@ class Source(Frozen):
         """The endpoint is on this machine."""
         if self.is_sandbox:
             return True
-        host = urlsplit(self.url).hostname or ""
-        try:
-            return host == "localhost" or ipaddress.ip_address(host).is_loopback
-        except ValueError:
-            return False
+        return is_loopback(self.url)
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -9,7 +9,8 @@ import numpy as np
 from pyproj import Transformer
 
 from builders.overpass import Overpass
-from builders.overpass_access import OverpassAccess, OverpassServer
+from builders.overpass_access import OverpassAccess
+from builders.overpass_server import OverpassServer
 from noldo.grids import Grid
 from sandbox.server import SandboxServer
 from tests.sandbox.fake_osm import FakeOsm

@@ -1,10 +1,9 @@
-"""Areas through osmnx, unmodified, from an Overpass server on this machine: what is found, what fails, what is kept."""
+"""Areas through osmnx, unmodified, from an Overpass server on this machine: what is found, and what fails."""
 
 import datetime as dt
 import gzip
 import logging
 import os
-import random
 import socket
 import threading
 import time
@@ -18,25 +17,18 @@ from shapely import MultiPolygon
 from builders.areas import equal_area_m2
 from builders.outlines import outlines
 from builders.overpass import Overpass, PatchAreas, query_polygons
-from builders.overpass_access import OverpassAccess, OverpassServer, slot_wait_s
-from builders.overpass_fetch import (
-    AreaSource,
-)
-from noldo.errors import (
-    ConfigError,
-    RequestRefusedError,
-    SourceError,
-    SourceUnavailableError,
-)
+from builders.overpass_exchange import slot_wait_s
+from builders.overpass_fetch import AreaSource
+from builders.overpass_server import OverpassServer
+from noldo.errors import ConfigError, RequestRefusedError, SourceError, SourceUnavailableError
 from noldo.grids import snapped_grid, utm_epsg
 from sandbox.osm_elements import Member
 from sandbox.osm_file import OsmFile
 from sandbox.server import serving
-from tests.builders.osm_places import PATCH, SIDE_M, SMALL_TABLE, Country, Table, Time
+from tests.builders.osm_places import PATCH, SIDE_M, Country, Table, Time, counted, inject, source
 from tests.builders.test_transport import answer
 from tests.builders.test_transport import serving as serving_bytes
 from tests.sandbox.fake_earth import FakeCatalogue
-from tests.sandbox.loopback import call
 
 ROOT = Path(__file__).parents[2]
 REAL = Path(os.environ.get("NOLDO_REAL_DATA", ROOT.parent / "shared" / "data")) / "osm"
@@ -66,26 +58,6 @@ def country():
 def server(earth, country):
     with serving(earth, osm=country) as running:
         yield running
-
-
-def inject(server, **changes):
-    assert call(server.url + "/control/faults", changes).status == 200
-
-
-def counted(server, what="endpoints"):
-    return call(server.url + "/control/log").json()[what]
-
-
-def access(url, passing=None, **options):
-    passing = passing or Time()
-    return OverpassAccess(
-        OverpassServer(url, **options), rng=random.Random(1), clock=passing.clock, sleep=passing.sleep
-    )
-
-
-def source(server, passing=None, *, table=SMALL_TABLE, margin_m=1000, **options):
-    url = server if isinstance(server, str) else server.overpass_url
-    return Overpass(access(url, passing, **options), table=table, class_of=table.class_of, margin_m=margin_m)
 
 
 def fits_the_contract(overpass: Overpass) -> AreaSource:

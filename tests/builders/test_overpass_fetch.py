@@ -67,7 +67,8 @@ KILLED = """
 import sys
 from pathlib import Path
 from builders.overpass import Overpass
-from builders.overpass_access import OverpassAccess, OverpassServer
+from builders.overpass_access import OverpassAccess
+from builders.overpass_server import OverpassServer
 from builders.overpass_fetch import fetch_areas
 from tests.builders.osm_places import SMALL_TABLE
 from tests.builders.test_overpass_fetch import locations
