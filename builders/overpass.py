@@ -179,7 +179,7 @@ def areas_of(found: Sequence[Found], *, outline: Polygon | MultiPolygon, class_o
         polygon = _polygonal(feature.geometry)
         if polygon is None:
             num["broken" if _is_area(feature) else "lines"] += 1
-        elif not outline.intersects(polygon) or outline.touches(polygon):
+        elif not outline.intersects(polygon):
             num["beside"] += 1
         else:
             areas[key] = Area(*key, class_id, equal_area_m2(polygon), polygon)
