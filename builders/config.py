@@ -100,8 +100,11 @@ class BuildConfig(Frozen):
                 "dw: no `tables`; the sandbox's tiles fit only its own synthetic Earth, so name the table of tiles "
                 "and the folders of labels"
             )
-        if self.osm is not None and self.osm.asks_sandbox and not self.source.is_sandbox:
-            raise ValueError("osm.overpass_url `sandbox` goes with source.url `sandbox`; name a service")
+        if self.osm is not None and self.osm.asks_sandbox and not (self.source.is_sandbox and self.synthetic):
+            raise ValueError(
+                "osm.overpass_url `sandbox`: the sandbox serves only the OpenStreetMap of its own synthetic Earth; name "
+                "an Overpass server, or use extracts"
+            )
         return self
 
     @property

@@ -1,13 +1,13 @@
 """The sections of a build's config: frozen, validated, each key with what it means and its limits."""
 
 import datetime as dt
-import ipaddress
 from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from builders.loopback import is_loopback
 from noldo.products import S1_BANDS, S2_L1C_BANDS, S2_L2A_BANDS
 
 Credentials = Literal["anonymous", "user", "application_default", "service_account"]
@@ -90,11 +90,7 @@ class Source(Frozen):
         """The endpoint is on this machine."""
         if self.is_sandbox:
             return True
-        host = urlsplit(self.url).hostname or ""
-        try:
-            return host == "localhost" or ipaddress.ip_address(host).is_loopback
-        except ValueError:
-            return False
+        return is_loopback(self.url)
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -146,7 +146,10 @@ def _areas(
     )
     counts = fetch_areas(kept, source, layout.overpass, max_patches=None)
     logger.info("Overpass: %s; requests: %s", counts, dict(source.requests))
-    return {location.id: read_overpass_areas(areas_path(layout.overpass, location.id))[0].areas for location in kept}
+    return {
+        location.id: read_overpass_areas(areas_path(layout.overpass, location.id))[0].areas
+        for location in kept
+    }
 
 
 def overpass_server(config: BuildConfig, layout: Layout) -> OverpassServer:

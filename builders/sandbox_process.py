@@ -111,15 +111,9 @@ def overpass_url(layout: Layout) -> str:
     Raises
     ------
     ConfigError
-        If no sandbox is running, or it serves no OpenStreetMap.
+        If no sandbox is running.
     """
-    tree = _running(layout)
-    if "overpass_url" not in tree:
-        raise ConfigError(
-            f"{layout.sandbox}: the sandbox serves no OpenStreetMap, as one with a catalogue of images does not; name "
-            "an Overpass server in osm.overpass_url, or use extracts"
-        )
-    return str(tree["overpass_url"])
+    return str(_running(layout)["overpass_url"])
 
 
 def _running(layout: Layout) -> dict[str, object]:

@@ -7,7 +7,6 @@ start-up, so it sees every request and answer, and nothing of it depends on whic
 import functools
 import http.client
 import io
-import ipaddress
 import socket
 import threading
 import time
@@ -21,6 +20,8 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
+
+from builders.loopback import is_loopback
 
 CONNECT_S = 30.0
 """Longest wait for a connection, in seconds; part of the deadline."""
@@ -73,7 +74,7 @@ class Transport:
         """An answer said that the project's parallelism is restricted."""
         self._local = threading.local()
         self._session = requests.Session()
-        self._session.trust_env = not _is_loopback(endpoint)
+        self._session.trust_env = not is_loopback(endpoint)
         self._session.auth = _keep_headers
         adapter = _DeadlineAdapter(pool_connections=4, pool_maxsize=pool_size, max_retries=0)
         self._session.mount("http://", adapter)
@@ -165,14 +166,6 @@ class Transport:
             self._on_restricted()
         info["status"] = str(response.status_code)
         return httplib2.Response(info)
-
-
-def _is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _keep_headers(request: requests.PreparedRequest) -> requests.PreparedRequest:

@@ -1,5 +1,5 @@
-"""`python -m sandbox serve`: a loopback Earth Engine. `describe`: catalogue your own GeoTIFFs. `experts` and
-`osm-extract`: files that come with the synthetic Earth."""
+"""`python -m sandbox serve`: a loopback Earth Engine and Overpass. `describe`: catalogue your own GeoTIFFs. `experts`
+and `osm-extract`: files that come with the synthetic Earth."""
 
 import datetime as dt
 import json
@@ -20,10 +20,11 @@ from sandbox.quotas import MAX_CONCURRENT, MAX_PER_SECOND
 if TYPE_CHECKING:
     from sandbox.catalogue import Catalogue
     from sandbox.faults import FaultSettings
+    from sandbox.osm_elements import OsmData
 
 app = App(
     name="python -m sandbox",
-    help="A loopback Earth Engine that serves a synthetic Earth, or your own scenes.",
+    help="A loopback Earth Engine and Overpass that serve a synthetic Earth, or your own scenes and extracts.",
     help_format="plaintext",
 )
 
@@ -43,6 +44,8 @@ def serve(
     log: Path | None = None,
     exit_with_stdin: Annotated[bool, Parameter(negative="")] = False,
     canned_pixels: Annotated[bool, Parameter(negative="")] = False,
+    osm_extract: Path | None = None,
+    enclosing_areas: Annotated[bool, Parameter(negative="")] = False,
     faults: str = "{}",
     max_concurrent: int = MAX_CONCURRENT,
     max_per_second: float = MAX_PER_SECOND,
@@ -60,13 +63,18 @@ def serve(
     latency
         Seconds added to every answer.
     ready_file
-        Where to write {"url", "pid"} once requests are answered.
+        Where to write {"url", "overpass_url", "pid"} once requests are answered.
     log
         File to append one line of JSON a request to.
     exit_with_stdin
         End when standard input is closed: so the sandbox never outlives who started it.
     canned_pixels
         Answer pixel requests with ones of the right shape and types, for benchmarks of everything else.
+    osm_extract
+        OpenStreetMap extract (.osm.pbf) of a city or small country that the Overpass paths serve instead of the
+        synthetic Earth's.
+    enclosing_areas
+        Overpass also finds areas that enclose the whole polygon, which public servers do not.
     faults
         JSON of faults to inject (see sandbox/faults.py).
     max_concurrent
@@ -81,6 +89,7 @@ def serve(
     from sandbox.server import SandboxServer
 
     scenes, description = _open(catalogue, seed=seed)
+    osm, osm_description = _open_osm(osm_extract, is_synthetic=catalogue is None, seed=seed)
     server = SandboxServer(
         scenes,
         port=port,
@@ -89,10 +98,13 @@ def serve(
         max_per_second=max_per_second,
         log=log,
         canned_pixels=canned_pixels,
+        osm=osm,
+        enclosing_areas=enclosing_areas,
     )
     print(f"{description}. Earth Engine's REST API on {server.url} (loopback only).", flush=True)
+    print(f"{osm_description}. Overpass on {server.overpass_url}.", flush=True)
     if ready_file is not None:
-        _write(ready_file, {"url": server.url, "pid": os.getpid()})
+        _write(ready_file, {"url": server.url, "overpass_url": server.overpass_url, "pid": os.getpid()})
     try:
         server.serve_forever(poll_interval=0.25)
     except StopServingError:
@@ -110,6 +122,19 @@ def _open(catalogue: Path | None, *, seed: int) -> "tuple[Catalogue, str]":
     from sandbox.synthetic import SyntheticEarth
 
     return SyntheticEarth(seed), f"Synthetic Earth, seed {seed}: nothing here is real imagery"
+
+
+def _open_osm(extract: Path | None, *, is_synthetic: bool, seed: int) -> "tuple[OsmData | None, str]":
+    if extract is None and not is_synthetic:
+        return None, "No OpenStreetMap data beside a catalogue of scenes"
+    if extract is None:
+        from sandbox.planet.osm import SyntheticOsm
+
+        return SyntheticOsm(seed), "OpenStreetMap of the synthetic Earth"
+    from sandbox.osm_file import OsmFile
+
+    osm = OsmFile(extract)
+    return osm, f"OpenStreetMap from {extract}: {osm}"
 
 
 def _settings(faults: str, *, latency: float) -> "FaultSettings":

@@ -25,9 +25,32 @@ from sandbox.refusals import (
     Refusal,
 )
 
-Kind = Literal["429", "500", "502", "503", "truncate", "garble", "hang", "reset", "slow"]
+Kind = Literal[
+    "429",
+    "500",
+    "502",
+    "503",
+    "truncate",
+    "garble",
+    "hang",
+    "reset",
+    "slow",
+    "504",
+    "remark",
+    "not_json",
+    "busy",
+]
 """`truncate`: half a body, then the connection closes. `garble`: a whole body that can't be parsed (pixels
-only). `hang`: no answer. `reset`: the connection is reset. `slow`: the body trickles."""
+only). `hang`: no answer. `reset`: the connection is reset. `slow`: the body trickles. Of Overpass only: `remark`:
+part of the answer, and a remark that says so. `not_json`: a page of HTML with status 200. `busy`: the status says
+`message` where free slots would be announced."""
+
+KIND_ENDPOINTS: dict[str, str] = {
+    "remark": "overpass:interpreter",
+    "not_json": "overpass:interpreter",
+    "busy": "overpass:status",
+}
+"""Kinds that only one endpoint can meet; on all others they wait."""
 
 
 class Queued(BaseModel):
@@ -36,10 +59,11 @@ class Queued(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     status: int | None = Field(default=None, ge=400, le=599, description="HTTP status of the error.")
-    message: str = Field(default="", description="Message of the error; empty: the usual one.")
+    message: str = Field(default="", description="Message of the error or remark; empty: the usual one.")
     kind: Kind | None = Field(default=None, description="A fault of the connection instead of an error.")
     endpoint: str = Field(default="", description="Only for this endpoint, e.g. image:computePixels.")
     html: bool = Field(default=False, description="Send the message as HTML instead of JSON.")
+    times: int = Field(default=1, ge=1, description="How many answers it replaces.")
 
     @model_validator(mode="after")
     def _one_of_both(self) -> "Queued":
@@ -125,6 +149,8 @@ class Fault:
     html: bool = False
     kind: str = ""
     """A fault of the connection: one of `Kind` that is no status."""
+    message: str = ""
+    """What a remark or a busy status says; empty: the usual."""
 
 
 def chance(seed: int, number: int) -> float:
@@ -183,7 +209,7 @@ class FaultPlan:
     def _adopt(self, settings: FaultSettings, given: set[str]) -> None:
         self.settings = settings
         if "next" in given:
-            self._queue.extend(settings.next)
+            self._queue.extend(queued for queued in settings.next for _ in range(queued.times))
         if "outage" in given:
             self._until_outage = settings.outage.after_requests if settings.outage is not None else 0
             self._outage_ends = None
@@ -234,7 +260,7 @@ class FaultPlan:
 
     def _next_for(self, endpoint: str) -> Fault | None:
         for queued in self._queue:
-            if queued.endpoint in {"", endpoint}:
+            if queued.endpoint in {"", endpoint} and _can_meet(queued.kind, endpoint):
                 self._queue.remove(queued)
                 return _fault_of(queued)
         return None
@@ -253,7 +279,7 @@ class FaultPlan:
         kind = random_kind(settings, number)
         if kind is None or (settings.endpoints and endpoint not in settings.endpoints):
             return None
-        if kind == "garble" and not pixels:
+        if not _can_meet(kind, endpoint) or (kind == "garble" and not pixels):
             return None
         if settings.max_faults_per_body is not None:
             key = hashlib.sha256(endpoint.encode() + b"\0" + body).hexdigest()
@@ -263,9 +289,13 @@ class FaultPlan:
         return _fault_of(Queued(status=int(kind)) if kind.isdigit() else Queued(kind=kind))
 
 
+def _can_meet(kind: str | None, endpoint: str) -> bool:
+    return KIND_ENDPOINTS.get(kind or "", endpoint) == endpoint
+
+
 def _fault_of(queued: Queued) -> Fault:
     if queued.kind is not None and not queued.kind.isdigit():
-        return Fault(queued.kind, kind=queued.kind)
+        return Fault(queued.kind, kind=queued.kind, message=queued.message)
     status = queued.status or int(queued.kind or 500)
     usual = TOO_MANY_REQUESTS if status == 429 else SERVER_ERRORS.get(status, "Fault on request.")
     return Fault(str(status), Refusal(queued.message or usual, status=status), html=queued.html)

@@ -45,6 +45,7 @@ SERVER_ERRORS = {
     500: "An internal error has occurred.",
     502: "Bad gateway.",
     503: "The service is currently unavailable.",
+    504: "The deadline passed before the answer was ready.",
 }
 
 

@@ -59,7 +59,8 @@ class RequestLog:
             self._records: deque[RequestRecord] = deque(maxlen=RECORDS_KEPT)
             self._number = 0
             self._counts: dict[str, Counter[str]] = {
-                key: Counter() for key in ("endpoints", "statuses", "faults", "functions", "workload_tags")
+                key: Counter()
+                for key in ("endpoints", "statuses", "faults", "functions", "workload_tags", "components")
             }
             self._totals: Counter[str] = Counter()
             self._largest_bytes = 0
@@ -74,12 +75,20 @@ class RequestLog:
                 self._max_concurrent = max(self._max_concurrent, self._in_flight)
             return (self._number if counts else 0), self._in_flight
 
-    def finished(self, record: RequestRecord) -> None:
-        """Record the answer to a request that `arrived`, before it is sent: who has it finds it in the log."""
+    def finished(self, record: RequestRecord, *, components: Mapping[str, int] | None = None) -> None:
+        """Record the answer to a request that `arrived`, before it is sent: who has it finds it in the log.
+
+        Parameters
+        ----------
+        components
+            How often each kind of search stands in an Overpass query. Counted, but not kept with the record: a
+            query has hundreds.
+        """
         line = json.dumps({"time": round(time.time(), 3), **asdict(record)}, separators=(",", ":"))
         with self._lock:
             self._records.append(record)
             self._count(record)
+            self._counts["components"].update(components or {})
             if self._file is not None and not self._file.closed:
                 self._file.write(line + "\n")
 

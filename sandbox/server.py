@@ -1,6 +1,7 @@
-"""The loopback Earth Engine: HTTP/1.1 on 127.0.0.1, a thread a connection.
+"""The loopback Earth Engine and Overpass: HTTP/1.1 on 127.0.0.1, a thread a connection.
 
-Order of a request: authentication, quota of the project, faults, latency, answer. Control paths lie outside
+Order of a request: authentication, quota of the project, faults, latency, answer. Overpass lies below
+`/overpass/api` and knows neither credentials nor the project. Control paths lie outside
 of `/v1` and meet none of these: `GET /control/log?records=N`, `POST /control/faults` (JSON, see
 `sandbox.faults.FaultSettings`; keys that are not given stay), `POST /control/reset`.
 """
@@ -25,7 +26,9 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from noldo.errors import ConfigError
 from sandbox.catalogue import Catalogue
 from sandbox.expressions import functions_used
-from sandbox.faults import Fault, FaultPlan, FaultSettings
+from sandbox.faults import KIND_ENDPOINTS, Fault, FaultPlan, FaultSettings
+from sandbox.osm_elements import OsmData
+from sandbox.overpass_service import API, PREFIX, OverpassService, altered
 from sandbox.pixels_out import Body
 from sandbox.quotas import MAX_CONCURRENT, MAX_PER_SECOND, Quota
 from sandbox.refusals import TOO_MANY_REQUESTS, Refusal
@@ -52,7 +55,7 @@ RESTRICTED_HEADER = "x-earth-engine-quota-status", "parallelism_restricted=true"
 
 
 class SandboxServer(ThreadingHTTPServer):
-    """Serves one catalogue on a loopback port."""
+    """Serves one catalogue, and OpenStreetMap if it is given some, on a loopback port."""
 
     daemon_threads = True
     block_on_close = False
@@ -69,6 +72,8 @@ class SandboxServer(ThreadingHTTPServer):
         max_per_second: float = MAX_PER_SECOND,
         log: Path | None = None,
         canned_pixels: bool = False,
+        osm: OsmData | None = None,
+        enclosing_areas: bool = False,
     ) -> None:
         super().__init__((LOOPBACK, port), SandboxHandler)
         sys.setrecursionlimit(max(sys.getrecursionlimit(), NESTING))
@@ -80,6 +85,7 @@ class SandboxServer(ThreadingHTTPServer):
         self.service = EarthEngineService(
             catalogue, self.plan, base_url=self.url, canned_pixels=canned_pixels
         )
+        self.overpass = OverpassService(osm, enclosing_areas=enclosing_areas)
 
     def server_bind(self) -> None:
         """Bind without the look-up of a host name that the base class makes."""
@@ -90,6 +96,16 @@ class SandboxServer(ThreadingHTTPServer):
     def url(self) -> str:
         """Base URL for `ee.Initialize`."""
         return f"http://{LOOPBACK}:{self.server_port}"
+
+    @property
+    def overpass_url(self) -> str:
+        """Base URL for `osmnx.settings.overpass_url`."""
+        return self.url + API
+
+    def endpoint(self, request: Request) -> Endpoint:
+        """What a request is for."""
+        service = self.overpass if request.path.startswith(PREFIX) else self.service
+        return service.endpoint(request)
 
     def server_close(self) -> None:
         """Stop listening, wake what hangs, close the log."""
@@ -143,10 +159,11 @@ class SandboxHandler(BaseHTTPRequestHandler):
         if request.path.startswith("/control/"):
             self._send(self._control(request))
             return
-        endpoint = self.server.service.endpoint(request)
+        endpoint = self.server.endpoint(request)
+        metered = endpoint.in_project and not endpoint.start_up
         started = time.perf_counter()
         number, in_flight = self.server.log.arrived(counts=not endpoint.start_up)
-        entered = endpoint.start_up or self.server.quota.enter()
+        entered = not metered or self.server.quota.enter()
         try:
             fault = self._fault(endpoint, request, number, entered=entered)
             if fault is None or fault.refusal is None:
@@ -155,11 +172,12 @@ class SandboxHandler(BaseHTTPRequestHandler):
             seconds = round(time.perf_counter() - started, 6)
             record = replace(_record(endpoint, request, answer), number=number, in_flight=in_flight)
             fault_name = "" if fault is None else fault.name
-            self.server.log.finished(replace(record, fault=fault_name, seconds=seconds))
+            record = replace(record, fault=fault_name, seconds=seconds)
+            self.server.log.finished(record, components=answer.components)
             self._send_with(fault, answer)
         finally:
             self.server.log.left()
-            if entered and not endpoint.start_up:
+            if entered and metered:
                 self.server.quota.leave()
 
     def _request(self) -> Request | None:
@@ -206,7 +224,8 @@ class SandboxHandler(BaseHTTPRequestHandler):
     def _fault(self, endpoint: Endpoint, request: Request, number: int, *, entered: bool) -> Fault | None:
         if endpoint.start_up:
             return None
-        if (refused := self.server.plan.authentication(endpoint.parts.get("project", ""))) is not None:
+        refused = self.server.plan.authentication(endpoint.parts.get("project", ""))
+        if endpoint.in_project and refused is not None:
             return refused
         if not entered:
             return TOO_MANY
@@ -219,14 +238,15 @@ class SandboxHandler(BaseHTTPRequestHandler):
 
     def _answer(self, endpoint: Endpoint, request: Request, fault: Fault | None) -> Answer:
         if fault is not None and fault.refusal is not None:
-            answer = error_answer(fault.refusal)
+            answer = endpoint.refuse(fault.refusal)
             if not fault.html:
                 return answer
             page = f"<html><body>{fault.refusal.message}</body></html>"
             return Answer(page.encode(), answer.status, "text/html", message=answer.message)
         if fault is not None and fault.kind in {"hang", "reset"}:
             return Answer(b"", status=0)
-        return self.server.service.answer(endpoint, request)
+        answer = self.server.service.answer(endpoint, request)
+        return altered(answer, fault) if fault is not None and fault.kind in KIND_ENDPOINTS else answer
 
     def _send_with(self, fault: Fault | None, answer: Answer) -> None:
         kind = "" if fault is None else fault.kind

@@ -86,6 +86,8 @@ class Answer:
     """Earth Engine's size accounting, for pixels."""
     message: str = ""
     """Of an error, for the log."""
+    components: Mapping[str, int] = field(default_factory=dict)
+    """How often each kind of search stands in an Overpass query, for the log."""
 
 
 def json_answer(tree: object, *, status: int = 200) -> Answer:
@@ -109,6 +111,10 @@ class Endpoint:
     start_up: bool = False
     pixels: bool = False
     """Counts for the daily quota, and can be garbled."""
+    in_project: bool = True
+    """Needs credentials of the project and counts for its quota; not so with other services than Earth Engine."""
+    refuse: Callable[[Refusal], Answer] = error_answer
+    """How this service says no."""
 
 
 class EarthEngineService:
@@ -147,13 +153,13 @@ class EarthEngineService:
         try:
             return endpoint.answer(request, **endpoint.parts)
         except Refusal as refusal:
-            return error_answer(refusal)
+            return endpoint.refuse(refusal)
         except NoldoError as error:
             logger.warning("%s %s: %s", request.method, request.path, error)
-            return error_answer(Refusal(str(error)))
+            return endpoint.refuse(Refusal(str(error)))
         except SANDBOX_BUGS as error:
             logger.exception("%s %s: the sandbox failed", request.method, request.path)
-            return error_answer(Refusal(f"The sandbox failed: {type(error).__name__}: {error}"))
+            return endpoint.refuse(Refusal(f"The sandbox failed: {type(error).__name__}: {error}"))
 
     def _unknown(self, request: Request) -> Answer:
         raise Refusal(f"The sandbox does not serve {request.method} {request.path}.", status=404)
