@@ -44,7 +44,7 @@ def clean_polygons(geometries: Sequence[BaseGeometry | None] | Geometries) -> Cl
     A repair (`shapely.make_valid`) keeps the polygons that the rings enclose: a bow tie becomes two triangles,
     a spike disappears. What encloses no surface is dropped, and so is a ring around a pole.
     """
-    fit: Geometries = np.array([*geometries, None], dtype=object)[:-1]  # of objects, however many there are
+    fit: Geometries = np.array(geometries, dtype=object)
     fit[shapely.is_empty(fit)] = None
     split = _wide(fit)
     for position in np.flatnonzero(split).tolist():
@@ -96,7 +96,7 @@ def split_at_antimeridian(geometry: Polygon | MultiPolygon) -> Polygon | MultiPo
     -------
     Polygons on both sides, longitudes in -180..180; None for a ring around a pole.
     """
-    rings = [shapely.get_coordinates(ring) for ring in shapely.get_rings(geometry)]
+    rings = [shapely.get_coordinates(ring) for ring in shapely.get_rings(shapely.get_parts(geometry))]
     if not any(_jumps(ring) for ring in rings):
         return geometry
     unwrapped = [_unwrapped(ring) for ring in rings]
@@ -105,7 +105,7 @@ def split_at_antimeridian(geometry: Polygon | MultiPolygon) -> Polygon | MultiPo
     discs = [shapely.make_valid(Polygon(ring)) for ring in unwrapped]
     whole = reduce(shapely.symmetric_difference, discs)
     west = shapely.transform(shapely.intersection(whole, _WEST), lambda points: points - (360.0, 0.0))
-    halves = only_polygons(np.array([shapely.intersection(whole, _EAST), west, None], dtype=object))
+    halves = only_polygons(np.array([shapely.intersection(whole, _EAST), west], dtype=object))
     parts = [part for half in halves if half is not None for part in shapely.get_parts(half)]
     return MultiPolygon(parts) if parts else None
 
