@@ -11,7 +11,8 @@ import resource
 import shutil
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -93,19 +94,15 @@ def collect_areas(
     if receipt is not None and receipt.purpose == purpose and is_same_file(extract, receipt.report.extract):
         logger.info("%s: collected before, not read again", extract.name)
         return receipt.report
-    partial = out / f".{folder.name}.partial"
-    with write_errors(partial):
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-    receipt = _collect(
-        AreaReader(extract, table, node_index=_index(extract, node_index), scratch=partial),
-        _Sorter(patches, SpoolWriter(partial), per_job=per_job),
-        purpose=purpose,
-        timestamp=timestamp,
-        progress=progress,
-    )
-    write_receipt(partial, receipt)
-    _replace(folder, partial)
+    with _appearing(folder) as partial:
+        receipt = _collect(
+            AreaReader(extract, table, node_index=_index(extract, node_index), scratch=partial),
+            _Sorter(patches, SpoolWriter(partial), per_job=per_job),
+            purpose=purpose,
+            timestamp=timestamp,
+            progress=progress,
+        )
+        write_receipt(partial, receipt)
     _tell(receipt.report)
     return receipt.report
 
@@ -248,11 +245,23 @@ def _collect(
     return Receipt(purpose=purpose, report=report, files=sorter.writer.files)
 
 
-def _replace(folder: Path, partial: Path) -> None:
-    """Give a finished folder its name; one that was made for another purpose goes."""
-    old = folder.with_name(f".{folder.name}.old")
+@contextmanager
+def _appearing(folder: Path) -> Iterator[Path]:
+    """An empty folder that gets its name when the block ends well, in place of one that had it for another purpose.
+
+    What a killed process left under the temporary name goes first.
+    """
+    partial, old = (folder.with_name(f".{folder.name}.{state}") for state in ("partial", "old"))
+    with write_errors(partial):
+        for left in (partial, old):
+            shutil.rmtree(left, ignore_errors=True)
+        partial.mkdir(parents=True)
+    try:
+        yield partial
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
     with write_errors(folder):
-        shutil.rmtree(old, ignore_errors=True)
         if folder.exists():
             folder.rename(old)
         partial.rename(folder)

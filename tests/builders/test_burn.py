@@ -146,7 +146,7 @@ def test_a_polygon_cut_to_the_surroundings_is_burnt_as_the_whole_one(grid, star,
 def test_a_piece_of_an_edge_leaves_its_curve_by_less_than_half_a_centimetre(lon, lat, degrees):
     angle = np.radians(degrees)
     reach = 0.02 * np.array([np.cos(angle), np.sin(angle)])
-    ends = np.clip(np.array([lon, lat]) + [(0.0, 0.0), reach], (-180.0, -80.0), (180.0, 84.0))
+    ends = np.clip(np.array([lon, lat]) + np.array([(0.0, 0.0), reach]), (-180.0, -80.0), (180.0, 84.0))
     epsg = utm_epsg(lon, lat)
     edge = shapely.LineString(ends)
     to_zone = pyproj.Transformer.from_crs("OGC:CRS84", epsg, always_xy=True)
