@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import shapely
+from numpy.typing import NDArray
 from shapely.geometry import MultiPolygon, Polygon
 
 AUTHALIC_RADIUS_M = 6_371_007.181
@@ -34,9 +35,15 @@ def equal_area_m2(geometry: Polygon | MultiPolygon) -> float:
     """Surface of a polygon in degrees, in m2, on the authalic sphere.
 
     Polygons that overlap lie at the same latitude, where the error of the sphere (below 0.5 %) is the same for both.
+    Rounded to a square centimetre, so that a ring has one size, wherever it is read from.
     """
-    projected: Polygon | MultiPolygon = shapely.transform(geometry, _cylindrical)
-    return float(projected.area)
+    return round(float(shapely.transform(geometry, _cylindrical).area), 4)
+
+
+def equal_areas_m2(geometries: NDArray[np.object_]) -> NDArray[np.float64]:
+    """`equal_area_m2` of many polygons; axis (polygon,)."""
+    areas: NDArray[np.float64] = np.round(shapely.area(shapely.transform(geometries, _cylindrical)), 4)
+    return areas
 
 
 def _cylindrical(lonlat: np.ndarray) -> np.ndarray:

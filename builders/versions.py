@@ -14,3 +14,6 @@ PACK = 1
 STATISTICS = 1
 INDEX = 1
 REPORT = 1
+
+OSM_SPOOL = 1
+"""Raised when areas collected from an extract would be others; extracts are then read again."""
