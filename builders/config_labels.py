@@ -93,8 +93,9 @@ class OpenStreetMap(Frozen):
         description="Overpass finds areas whose outline is near the patch: how far around it is searched, in metres.",
     )
     extracts: tuple[Path, ...] = Field(default=(), description="The .osm.pbf files; they may overlap.")
-    node_index: Literal["auto", "memory", "file"] = Field(
-        default="auto", description="Where places of nodes are kept while an extract is read."
+    node_index: Literal["auto", "memory", "sparse_file", "dense_file"] = Field(
+        default="auto",
+        description="Where places of nodes are kept while an extract is read; `auto` decides by the size of the file.",
     )
     tags: str = Field(
         default="ohsome-1",

@@ -8,7 +8,6 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 
 from builders.areas import Area
@@ -31,7 +30,7 @@ from builders.overpass_server import OverpassServer
 from builders.records import Location, LocationOutcome
 from builders.sandbox_process import end_with_sandbox, overpass_url
 from builders.screening import Screening, screen
-from builders.tag_table import TagTable, area_class, load_tag_table, ranked
+from builders.tag_table import TagTable, load_tag_table, ranked
 from builders.tiles import Tile, read_tiles
 from noldo.atomic import write_if_changed
 from noldo.errors import InputError
@@ -138,12 +137,7 @@ def _areas(
     if not server.is_loopback:
         check_policy(config.locations.count)
     end_with_sandbox(config, layout)
-    source = Overpass(
-        OverpassAccess(server),
-        table=table,
-        class_of=partial(area_class, table=table),
-        margin_m=osm.margin_m,
-    )
+    source = Overpass(OverpassAccess(server), table=table, margin_m=osm.margin_m)
     counts = fetch_areas(kept, source, layout.overpass, max_patches=None)
     logger.info("Overpass: %s; requests: %s", counts, dict(source.requests))
     return {

@@ -9,9 +9,8 @@ nothing in the answer says so. Extracts have no such gap.
 import datetime as dt
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import shapely
 from shapely import MultiPolygon, Polygon
@@ -20,6 +19,7 @@ from shapely.geometry.base import BaseGeometry
 from builders.areas import Area, equal_area_m2
 from builders.outlines import outlines
 from builders.overpass_access import Feature, Found, OverpassAccess
+from builders.tag_table import TagTable, area_class
 from noldo.errors import ConfigError
 from noldo.grids import Grid
 
@@ -35,28 +35,6 @@ AREA_RELATIONS = frozenset({"multipolygon", "boundary"})
 
 DATE_LINE_GAP_DEG = 1e-5
 """Query polygons end about a metre short of 180 degrees: osmnx projects and rounds corners, and must not change their sign."""
-
-ClassOf = Callable[[Mapping[str, str]], int | None]
-"""The class of an object by all its tags; None if it has none, or if such tags never make an area."""
-
-
-class TagTable(Protocol):
-    """Which tags have a class."""
-
-    @property
-    def name(self) -> str:
-        """Of the variant, e.g. for provenance."""
-        ...
-
-    @property
-    def keys(self) -> Sequence[str]:
-        """Keys in the order in which they decide."""
-        ...
-
-    @property
-    def classes(self) -> Mapping[tuple[str, str], int]:
-        """Class by key and value."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -79,31 +57,25 @@ class Overpass:
     Parameters
     ----------
     table
-        The tags that are asked for.
-    class_of
-        The class of what comes; decides alone, whatever osmnx or the server say.
+        The tags that are asked for, and the class of what comes (`builders.tag_table.area_class`): it decides alone,
+        whatever osmnx or the server say.
     margin_m
         How far around the patch is searched, in metres, rounded up to whole pixels.
 
     Raises
     ------
     ConfigError
-        If the margin is negative, or no tag of the table can have a class.
+        If the margin is negative.
     """
 
-    def __init__(
-        self, access: OverpassAccess, *, table: TagTable, class_of: ClassOf, margin_m: float = MARGIN_M
-    ) -> None:
+    def __init__(self, access: OverpassAccess, *, table: TagTable, margin_m: float = MARGIN_M) -> None:
         if margin_m < 0:
             raise ConfigError(f"margin_m {margin_m:g}: expected 0 or more metres")
         self._access = access
         self._table = table
-        self._class_of = class_of
         self._margin_m = float(margin_m)
-        self.tags = asked_tags(table, class_of)
+        self.tags = asked_tags(table)
         """Values by key that are asked for."""
-        if not self.tags:
-            raise ConfigError(f"tag table {table.name!r}: none of its {len(table.classes)} tags has a class")
 
     @property
     def requests(self) -> Mapping[str, int]:
@@ -113,13 +85,10 @@ class Overpass:
     def identity(self) -> dict[str, object]:
         """What decides an answer, besides the patch. The data behind the URL may be newer tomorrow."""
         date = self._access.server.date
-        classes = sorted([*tag, number] for tag, number in self._table.classes.items())
         return {
             "data": self._access.server.data,
             "date": "" if date is None else date.astimezone(dt.UTC).isoformat(),
-            "table": self._table.name,
-            "keys": list(self._table.keys),
-            "classes": classes,
+            "tags": self._table.digest,
             "margin_m": self._margin_m,
         }
 
@@ -134,18 +103,12 @@ class Overpass:
         found = [
             self._access.find(polygon, self.tags) for polygon in query_polygons(grid, margin_m=self._margin_m)
         ]
-        return areas_of(found, outline=outlines([grid])[0], class_of=self._class_of)
+        return areas_of(found, outline=outlines([grid])[0], table=self._table)
 
 
-def asked_tags(table: TagTable, class_of: ClassOf) -> dict[str, list[str]]:
-    """Values by key, both in a fixed order; without those that `class_of` never makes an area of."""
-    values = {
-        key: sorted(
-            value for one, value in table.classes if one == key and class_of({key: value}) is not None
-        )
-        for key in table.keys
-    }
-    return {key: found for key, found in values.items() if found}
+def asked_tags(table: TagTable) -> dict[str, list[str]]:
+    """Values by key, both in a fixed order."""
+    return {key: sorted(value for one, value in table.classes if one == key) for key in table.keys}
 
 
 def query_polygons(grid: Grid, *, margin_m: float) -> list[Polygon]:
@@ -165,14 +128,14 @@ def query_polygons(grid: Grid, *, margin_m: float) -> list[Polygon]:
     return [part for part in parts if isinstance(part, Polygon) and not part.is_empty]
 
 
-def areas_of(found: Sequence[Found], *, outline: Polygon | MultiPolygon, class_of: ClassOf) -> PatchAreas:
+def areas_of(found: Sequence[Found], *, outline: Polygon | MultiPolygon, table: TagTable) -> PatchAreas:
     """Polygons with a class that overlap the outline of a patch, each once."""
     areas: dict[tuple[str, int], Area] = {}
     seen: set[tuple[str, int]] = set()
     num = dict.fromkeys(("beside", "lines", "broken"), 0)
     for feature in (one for part in found for one in part.features):
         key = feature.osm_type, feature.osm_id
-        class_id = class_of(feature.tags)
+        class_id = area_class(feature.tags, table, osm_type=feature.osm_type)
         if key in seen or class_id is None:
             continue
         seen.add(key)
@@ -183,7 +146,7 @@ def areas_of(found: Sequence[Found], *, outline: Polygon | MultiPolygon, class_o
             num["beside"] += 1
         else:
             areas[key] = Area(*key, class_id, equal_area_m2(polygon), polygon)
-    lost = _lost_relations(found, class_of) - {ref for kind, ref in seen if kind == "relation"}
+    lost = _lost_relations(found, table) - {ref for kind, ref in seen if kind == "relation"}
     for ref in sorted(lost):
         logger.info("relation %d: no area can be made of its members", ref)
     return PatchAreas(
@@ -194,13 +157,13 @@ def areas_of(found: Sequence[Found], *, outline: Polygon | MultiPolygon, class_o
     )
 
 
-def _lost_relations(found: Sequence[Found], class_of: ClassOf) -> set[int]:
+def _lost_relations(found: Sequence[Found], table: TagTable) -> set[int]:
     """Relations that should be areas; whichever of them osmnx delivers is taken off by the caller."""
     return {
         ref
         for part in found
         for ref, tags in part.relations.items()
-        if tags.get("type") in AREA_RELATIONS and class_of(tags) is not None
+        if tags.get("type") in AREA_RELATIONS and area_class(tags, table, osm_type="relation") is not None
     }
 
 

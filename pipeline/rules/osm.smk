@@ -13,7 +13,7 @@ if osm is not None:
         log:
             log_of("collect_areas/{extract}.log"),
         params:
-            version=versions.OSM_AREAS,
+            version=versions.OSM_SPOOL,
             config=layout.config,
         shell:
             "python -m builders collect-areas --config {params.config:q} --extract {wildcards.extract} > {log:q} 2>&1"

@@ -11,6 +11,7 @@ from pyproj import Transformer
 from builders.overpass import Overpass
 from builders.overpass_access import OverpassAccess
 from builders.overpass_server import OverpassServer
+from builders.tag_table import TagTable
 from noldo.grids import Grid
 from sandbox.server import SandboxServer
 from tests.sandbox.fake_osm import FakeOsm
@@ -19,25 +20,13 @@ from tests.sandbox.loopback import call
 PATCH = Grid(crs_epsg=32632, x_ul=600_000, y_ul=5_300_040, size_px=264)
 SIDE_M = 2_640
 
-NEVER_AREAS = {"cliff", "arete", "coastline", "ridge", "tree_row"}
+
+def table_of(name: str, keys: tuple[str, ...], classes: Mapping[tuple[str, str], int]) -> TagTable:
+    """A table of tags that comes from no file."""
+    return TagTable(name, "", "", keys, classes, priorities={}, text="")
 
 
-@dataclass(frozen=True)
-class Table:
-    """As `builders.overpass.TagTable` says."""
-
-    name: str
-    keys: tuple[str, ...]
-    classes: Mapping[tuple[str, str], int]
-
-    def class_of(self, tags: Mapping[str, str]) -> int | None:
-        if tags.get("natural") in NEVER_AREAS:
-            return None
-        found = (self.classes.get((key, tags.get(key, ""))) for key in self.keys)
-        return next((one for one in found if one is not None), None)
-
-
-SMALL_TABLE = Table(
+SMALL_TABLE = table_of(
     "small",
     ("landuse", "natural", "leisure"),
     {
@@ -89,7 +78,7 @@ def source(
     server: SandboxServer | str,
     passing: Time | None = None,
     *,
-    table: Table = SMALL_TABLE,
+    table: TagTable = SMALL_TABLE,
     margin_m: float = 1000,
     **options: Any,
 ) -> Overpass:
@@ -99,7 +88,7 @@ def source(
     access = OverpassAccess(
         OverpassServer(url, **options), rng=random.Random(1), clock=passing.clock, sleep=passing.sleep
     )
-    return Overpass(access, table=table, class_of=table.class_of, margin_m=margin_m)
+    return Overpass(access, table=table, margin_m=margin_m)
 
 
 def inject(server: SandboxServer, **changes: Any) -> None:

@@ -20,12 +20,13 @@ from builders.overpass import Overpass, PatchAreas, query_polygons
 from builders.overpass_exchange import slot_wait_s
 from builders.overpass_fetch import AreaSource
 from builders.overpass_server import OverpassServer
+from builders.tag_table import area_class
 from noldo.errors import ConfigError, RequestRefusedError, SourceError, SourceUnavailableError
 from noldo.grids import snapped_grid, utm_epsg
 from sandbox.osm_elements import Member
 from sandbox.osm_file import OsmFile
 from sandbox.server import serving
-from tests.builders.osm_places import PATCH, SIDE_M, Country, Table, Time, counted, inject, source
+from tests.builders.osm_places import PATCH, SIDE_M, Country, Time, counted, inject, source, table_of
 from tests.builders.test_transport import answer
 from tests.builders.test_transport import serving as serving_bytes
 from tests.sandbox.fake_earth import FakeCatalogue
@@ -243,9 +244,7 @@ def test_a_wrong_server_is_refused_at_once(options, message):
         OverpassServer(**options)
 
 
-def test_a_table_without_areas_and_a_negative_margin_are_refused(server):
-    with pytest.raises(ConfigError, match="none of its 1 tags has a class"):
-        source(server, table=Table("cliffs", ("natural",), {("natural", "cliff"): 10}))
+def test_a_negative_margin_is_refused(server):
     with pytest.raises(ConfigError, match="margin_m -1"):
         source(server, margin_m=-1)
 
@@ -483,7 +482,7 @@ CLASSES = {
     for number, key, *values in (line.split() for line in TABLE_A.strip().splitlines())
     for value in values
 }
-OHSOME = Table("ohsome", ("landuse", "natural", "leisure"), CLASSES)
+OHSOME = table_of("ohsome", ("landuse", "natural", "leisure"), CLASSES)
 
 
 def areas_by_pyosmium(path):
@@ -494,7 +493,8 @@ def areas_by_pyosmium(path):
     metres = Counter()
     for entry in osmium.FileProcessor(str(path)).with_areas():
         if isinstance(entry, osmium.osm.Area):
-            class_id = OHSOME.class_of(dict(entry.tags))
+            kind = "way" if entry.from_way() else "relation"
+            class_id = area_class(dict(entry.tags), OHSOME, osm_type=kind)
             if class_id is not None:
                 polygon = shapely.from_wkb(bytes.fromhex(factory.create_multipolygon(entry)))
                 metres[class_id] += equal_area_m2(polygon)

@@ -74,7 +74,7 @@ from tests.builders.osm_places import SMALL_TABLE
 from tests.builders.test_overpass_fetch import locations
 
 server = OverpassServer(sys.argv[1], origin="belt")
-source = Overpass(OverpassAccess(server), table=SMALL_TABLE, class_of=SMALL_TABLE.class_of, margin_m=100)
+source = Overpass(OverpassAccess(server), table=SMALL_TABLE, margin_m=100)
 fetch_areas(locations(6), source, Path(sys.argv[2]))
 """
 
