@@ -98,9 +98,10 @@ def test_a_patch_takes_one_status_and_one_query_for_the_values_of_the_table(serv
         "way[landuse=forest]",
         "way[landuse=meadow]",
         "way[natural=water]",
+        "way[natural=cliff]",
         "way[leisure=park]",
     }
-    assert len(components) == 12
+    assert len(components) == 15
 
 
 def test_a_patch_without_areas_is_empty(earth):
@@ -131,11 +132,12 @@ def test_an_area_around_the_margin_too_is_missing_unless_the_server_finds_such(e
 
 def test_the_class_is_that_of_our_table_whatever_else_an_object_is(server, country):
     country.field(10, 1500, 200, 100, 100, leisure="park", landuse="forest", natural="cliff")
+    country.field(9, 1300, 200, 100, 100, natural="cliff")  # a line, even where it closes
     country.field(11, 1700, 200, 100, 100, leisure="park", landuse="unknown")
     country.field(12, 1900, 200, 100, 100, landuse="unknown")
     country.field(13, 2100, 200, 100, 100, leisure="park", area="no")
     found = source(server).areas(PATCH)
-    assert ids(found) == [*EVERYTHING, ("way", 11, 4)]
+    assert ids(found) == [*EVERYTHING, ("way", 10, 8), ("way", 11, 4)]
     assert found.num_lines == 1
 
 
