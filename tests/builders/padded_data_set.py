@@ -1,6 +1,6 @@
 """A finished subset @DW of made-up tiles: one season, imagery padded to the patch, labels of fewer rows, one tile nowhere."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -75,23 +75,18 @@ def write_padded_data_set(root: Path) -> Padded:
     write_rows(store, rows)
     _write_index(data_set)
     manifest = made_up_manifest(data_set)
-    seasons = tuple(replace_date(season) for season in manifest.seasons)
+    # Each location has a date of its own.
+    seasons = tuple(season.model_copy(update={"date": None}) for season in manifest.seasons)
     write_manifest(root / "dw.json", manifest.model_copy(update={"subset": "dw", "seasons": seasons}))
     return Padded(root, pixels, rows)
 
 
-def replace_date(season):
-    """Each location has a date of its own."""
-    return season.model_copy(update={"date": None})
-
-
 def _write_index(data_set: DataSet) -> None:
-    kept = replace(data_set, pixels=data_set.pixels)
     rows = data_set.rows
     transform = [
         [10.0, 0.0, float(x), 0.0, -10.0, float(y)] if epsg else None
         for epsg, x, y in zip(rows["crs_epsg"], rows["x_ul"], rows["y_ul"], strict=True)
     ]
     places = ["Place 0", "", "", "", "Place 4"]
-    write_index(kept, changed={"transform": transform, "place": places})
+    write_index(data_set, changed={"transform": transform, "place": places})
     (data_set.root / "nol.parquet").rename(data_set.root / "dw.parquet")
