@@ -9,7 +9,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import App, Parameter, validators
 
 from builders.build import ERROR_PREFIX, require_project
 from builders.build_lock import as_job
@@ -258,6 +258,66 @@ def clear_quota(*, config: Config) -> None:
     build = load_config(config)
     clear_holds(Layout(build.name), build.source)
     print(f"nothing holds requests of project {build.source.project or '(none)'} any more")
+
+
+@app.command
+def export(
+    results: Path,
+    out: Path,
+    /,
+    *,
+    subset: str = "nol",
+    products: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = (),
+    ids: Annotated[tuple[int, ...], Parameter(consume_multiple=True)] = (),
+    processes: Annotated[int | None, Parameter(validator=validators.Number(gte=1))] = None,
+) -> None:
+    """Write GeoTIFFs and a STAC catalogue of a finished subset; the same command goes on where it was stopped.
+
+    Parameters
+    ----------
+    results
+        A results folder, or its store.
+    out
+        Folder of the catalogue; subsets lie beside each other in it.
+    subset
+        nol, dw, osm, ...
+    products
+        Only these, e.g. s2_l2a osm; default: all.
+    ids
+        Only these locations; default: all that were kept.
+    processes
+        Processes that make GeoTIFFs; default: one a core.
+    """
+    from builders.export import run_export
+
+    logging.getLogger("stac_geoparquet").setLevel(logging.WARNING)  # it tells its memory at every step
+    summary = run_export(
+        results,
+        out,
+        subset=subset,
+        products=products or None,
+        ids=ids or None,
+        processes=processes or os.cpu_count() or 1,
+    )
+    print(summary.render())
+
+
+@app.command
+def import_export(folder: Path, /, *, out: Path, subset: str | None = None) -> None:
+    """Read an export back into a store with the same digest.
+
+    Parameters
+    ----------
+    folder
+        What `export` wrote: holds catalog.json.
+    out
+        Results folder.
+    subset
+        Which one; default: the only one that is there.
+    """
+    from builders.import_export import run_import_export
+
+    print(run_import_export(folder, out, subset=subset).store)
 
 
 @app.command

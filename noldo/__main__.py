@@ -102,6 +102,58 @@ def preview(
 
 
 @app.command
+def compare_labels(
+    path: DataSet,
+    /,
+    *,
+    of: str,
+    against: str,
+    split: str | None = None,
+    season: str | None = None,
+    subset: str = "nol",
+    json_: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    csv: Path | None = None,
+    figure: Path | None = None,
+) -> None:
+    """Say how noisy one label source is, as another one sees it: confusion, noise matrix T, its conditioning.
+
+    Parameters
+    ----------
+    of
+        Labels that are taken as the reference (clean): expert, osm, dfc2020 or dynamic_world.
+    against
+        Labels whose noise is asked for.
+    split
+        Only train, val or test.
+    season
+        Only this season; default: all, counted together.
+    subset
+        Which store of the folder: nol, dw, osm.
+    json_
+        Print JSON instead of text.
+    csv
+        Also write all pairs of classes to this file.
+    figure
+        Also draw T as a PNG.
+    """
+    from noldo.compare_labels import compare_labels as compare
+    from noldo.compare_table import render, write_csv
+    from noldo.manifest import to_json
+
+    with _progress("compare-labels") as progress:
+        found = compare(
+            path, of=of, against=against, split=split, season=season, subset=subset, progress=progress
+        )
+    if csv is not None:
+        write_csv(csv, found)
+    if figure is not None:
+        from noldo.compare_figure import write_figure
+
+        write_figure(figure, found)
+    print(to_json(found).decode().rstrip() if json_ else render(found))
+
+
+@app.command
 def publish(path: DataSet, url: str, /) -> None:
     """Copy a finished data set to s3:// or gs://; again: only what is missing there."""
     from noldo.publish import publish as send
