@@ -19,7 +19,7 @@ from shapely.geometry.base import BaseGeometry
 from builders.areas import Area, equal_area_m2
 from builders.outlines import outlines
 from builders.overpass_access import Feature, Found, OverpassAccess
-from builders.tag_table import TagTable, area_class
+from builders.tag_table import TagTable, area_class, class_of
 from noldo.errors import ConfigError
 from noldo.grids import Grid
 
@@ -136,9 +136,12 @@ def areas_of(found: Sequence[Found], *, outline: Polygon | MultiPolygon, table: 
     for feature in (one for part in found for one in part.features):
         key = feature.osm_type, feature.osm_id
         class_id = area_class(feature.tags, table, osm_type=feature.osm_type)
-        if key in seen or class_id is None:
+        if key in seen or class_of(feature.tags, table) is None:
             continue
         seen.add(key)
+        if class_id is None:  # tags of the table, but such as are never an area
+            num["lines"] += 1
+            continue
         polygon = _polygonal(feature.geometry)
         if polygon is None:
             num["broken" if _is_area(feature) else "lines"] += 1

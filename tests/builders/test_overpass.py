@@ -138,7 +138,7 @@ def test_the_class_is_that_of_our_table_whatever_else_an_object_is(server, count
     country.field(13, 2100, 200, 100, 100, leisure="park", area="no")
     found = source(server).areas(PATCH)
     assert ids(found) == [*EVERYTHING, ("way", 10, 8), ("way", 11, 4)]
-    assert found.num_lines == 1
+    assert found.num_lines == 2
 
 
 def test_points_lines_and_broken_relations_are_counted(server, country, caplog):
