@@ -155,7 +155,7 @@ def sum_areas(extract: Path, table: TagTable, *, node_index: NodeIndex = "auto")
     InputError
         If the file is missing or damaged, or is no .osm.pbf.
     """
-    data_timestamp(extract)
+    data_timestamp(extract)  # for its checks
     with TemporaryDirectory(prefix="noldo-") as scratch:
         reader = AreaReader(extract, table, node_index=_index(extract, node_index), scratch=Path(scratch))
         for _ in reader:
