@@ -65,7 +65,7 @@ def collect_areas(
 
     An extract that was collected before, for the same patches and tags, is not read again. If the process was
     killed, the extract that it was reading is read from its start; others are not touched. Memory holds the boxes of
-    all patches (1 kB each), node positions if the index is in memory, one batch of areas and
+    all patches (0.9 kB each), node positions if the index is in memory, one batch of areas and
     `builders.area_spool.BUFFER_BYTES` of records.
 
     Parameters
