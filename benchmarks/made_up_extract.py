@@ -45,7 +45,7 @@ class MadeUpExtract:
     def ring(self, points: Sequence[Point], **tags: str) -> int:
         """Add a closed way through new nodes; its id."""
         nodes = self.nodes(points)
-        return self.way_of([*nodes, nodes[0]], **tags)
+        return self.way_of(array("q", [*nodes, nodes[0]]), **tags)
 
     def way_of(self, nodes: Sequence[int], **tags: str) -> int:
         """Add a way through nodes that may or may not exist; its id."""
@@ -105,6 +105,7 @@ def difficulties(lon: float, lat: float) -> Difficulties:
         "two tags": f"way {ring(box(lon - 0.008, lat, width=0.002), leisure='park', landuse='forest')}",
         "open": f"way {extract.way(box(lon, lat, width=0.002), landuse='grass')}",
         "flat": f"way {ring([(lon, lat), (lon + 0.001, lat), (lon + 0.002, lat)], landuse='grass')}",
+        "too short": f"way {ring([(lon, lat), (lon + 0.001, lat)], landuse='grass')}",
     }
     gone = 10**9
     torn = [*extract.nodes(box(lon, lat, width=0.003)[:3]), gone]

@@ -41,7 +41,7 @@ class Burnt:
     num_areas: int
     """Areas given: the sum of the next three."""
     num_burnt: int
-    """Areas that reach into the patch or come within its margin; of a few no pixel centre is covered, or left."""
+    """Areas that reach into the patch's surroundings; one may cover no pixel centre, or none that is seen."""
     num_outside: int
     """Areas that lie elsewhere."""
     num_dropped: int

@@ -65,7 +65,7 @@ def collect_areas(
 
     An extract that was collected before, for the same patches and tags, is not read again. If the process was
     killed, the extract that it was reading is read from its start; others are not touched. Memory holds the boxes of
-    all patches (1 kB each), node positions if the index is in memory, one batch of areas and
+    all patches (0.9 kB each), node positions if the index is in memory, one batch of areas and
     `builders.area_spool.BUFFER_BYTES` of records.
 
     Parameters
@@ -155,7 +155,7 @@ def sum_areas(extract: Path, table: TagTable, *, node_index: NodeIndex = "auto")
     InputError
         If the file is missing or damaged, or is no .osm.pbf.
     """
-    data_timestamp(extract)
+    data_timestamp(extract)  # for its checks
     with TemporaryDirectory(prefix="noldo-") as scratch:
         reader = AreaReader(extract, table, node_index=_index(extract, node_index), scratch=Path(scratch))
         for _ in reader:

@@ -51,7 +51,8 @@ class ExtractReport:
     cpu_seconds: float
     """The same, of all threads of the process."""
     peak_bytes: int
-    """Most memory that the process ever had resident, earlier work included."""
+    """Most memory that the process ever had resident, earlier work included; and pages of a node file, which the
+    system takes back when it needs them."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, which `from_json` reads."""

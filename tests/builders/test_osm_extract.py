@@ -11,6 +11,7 @@ import pytest
 import shapely
 
 from benchmarks.made_up_extract import LISTED, MadeUpExtract, Member, box, bulk, difficulties
+from benchmarks.osm_extract import measure
 from builders.area_spool import RECORD, SpoolWriter, read_spool, record, spool_path
 from builders.burn import burn
 from builders.osm_extract import collect_areas, read_areas, sum_areas
@@ -83,9 +84,11 @@ def test_what_is_hard_about_extracts_is_used_repaired_or_counted(difficult, tmp_
     assert sum(tally.num_areas) == len(used)
     assert tally.num_areas[class_id("forests")] == 2  # the wood, and landuse before leisure
     assert (tally.num_repaired, tally.num_split) == (1, 1)
-    assert set(tally.invalid) == {names_of[name] for name in ("flat", "rings that cross", "without ways")}
+    assert set(tally.invalid) == {
+        names_of[name] for name in ("flat", "too short", "rings that cross", "without ways")
+    }
     assert set(tally.cut_off) == {names_of[name] for name in ("cut off way", "cut off", "cut off by nodes")}
-    assert (tally.num_invalid, tally.num_cut_off_ways, tally.num_cut_off_relations) == (3, 1, 2)
+    assert (tally.num_invalid, tally.num_cut_off_ways, tally.num_cut_off_relations) == (4, 1, 2)
     assert tally.num_linear == 3  # the cliff, area=no, and the open way
     assert tally.num_other_relations == 1
 
@@ -397,6 +400,17 @@ def test_no_room_for_the_node_file_is_said(many, tmp_path, monkeypatch):
     monkeypatch.setattr("osmium.FileProcessor.__iter__", full)
     with pytest.raises(StoreError, match=r"nodes\.index: no room for the positions of all nodes"):
         collect_areas(many, MANY_PATCHES, TABLE, tmp_path, node_index="sparse_file")
+
+
+def test_the_benchmark_measures_what_it_is_given(many):
+    row = measure(many, index="memory", num_patches=9)
+    assert (row["areas"], row["patches"]) == (600, 9)
+    assert row["file_mb"] == many.stat().st_size / 1e6
+    assert row["cpu_s"] > 0
+
+
+def test_a_made_up_extract_is_the_same_for_the_same_seed(many, tmp_path):
+    assert bulk(600, seed=7).write(tmp_path / "again.osm.pbf").read_bytes() == many.read_bytes()
 
 
 def test_bulk_tags_are_listed_so_that_benchmarks_measure_what_they_say():
