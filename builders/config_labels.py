@@ -140,4 +140,7 @@ class OpenStreetMap(Frozen):
     def _has_extracts(self) -> Self:
         if bool(self.extracts) != (self.source == "extracts"):
             raise ValueError("`source: extracts` and `extracts` go together: give both or none")
+        names = [path.name for path in self.extracts]
+        if len(set(names)) != len(names):
+            raise ValueError(f"extracts: two files have the same name among {', '.join(names)}; rename one")
         return self
