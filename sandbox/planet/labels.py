@@ -62,7 +62,7 @@ def observed(window: Window, *, take: int, day_of_year: int, seed: int) -> np.nd
     return clear
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=10)
 def _labels(padded: Window, take: int, seed: int) -> Classes:
     moved = _moved(ground_of(padded, seed=seed).truth, padded, key(seed, take, 41))
     lasting = _mistaken(moved, padded, key(seed, 42))
@@ -70,7 +70,7 @@ def _labels(padded: Window, take: int, seed: int) -> Classes:
     return np.where(lasting != moved, lasting, passing)
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=8)
 def _certainty(padded: Window, take: int, seed: int) -> Floats:
     field = to_pixels(uniform(nodes_of(padded).points_m, cell_m=350, octaves=2, seed=key(seed, take, 44)))
     certain: Floats = _LEAST_CONFIDENCE + (_MOST_CONFIDENCE - _LEAST_CONFIDENCE) * field

@@ -158,7 +158,7 @@ def cells_in(crs_epsg: int, *, columns: tuple[int, int], rows: tuple[int, int]) 
     ]
 
 
-@lru_cache(maxsize=96)
+@lru_cache(maxsize=20)
 def parcels_of(cell: Cell, *, seed: int) -> Parcels:
     """Pieces of a cell. Where the cell lies on the date line nothing is drawn: areas do not cross it."""
     ground = ground_of(cell.window, seed=seed)

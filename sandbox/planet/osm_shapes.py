@@ -120,7 +120,7 @@ def way_id(cell: Cell, slot: int) -> int:
     return FIRST_WAY + cell.code * _SLOTS + slot
 
 
-@lru_cache(maxsize=48)
+@lru_cache(maxsize=20)
 def areas_of(cell: Cell, *, seed: int) -> Elements:
     """All areas of a cell that have a land-use class, with the nodes and ways that they are made of."""
     parcels = parcels_of(cell, seed=seed)

@@ -103,7 +103,7 @@ def _depth(
     return deep
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=10)
 def sky_of(window: Window, *, take: int, day_of_year: int, seed: int) -> Sky:
     """Weather over a window that begins and ends at nodes."""
     nodes = nodes_of(window, _RING)

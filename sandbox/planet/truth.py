@@ -84,7 +84,7 @@ class Plots:
     """On a border of districts."""
 
 
-@lru_cache(maxsize=24)
+@lru_cache(maxsize=8)
 def ground_of(window: Window, *, seed: int) -> Ground:
     """Land cover of a window that begins and ends at nodes."""
     nodes = nodes_of(window)
