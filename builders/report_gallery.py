@@ -108,6 +108,8 @@ def _picture_rows(reader: StoreReader, row: int) -> tuple[tuple[Picture, ...], .
         if name in specs and set(S2_RGB_BANDS) <= set(specs[name].bands):
             order = [specs[name].bands.index(band) for band in S2_RGB_BANDS]
             pixels = reader.pixels(specs[name], row=row, seasons=seasons)[:, order][valid]
+            if (pixels == specs[name].no_data).all() and name != "s2_l1c_10m":
+                continue  # early scenes have no L2A
             rows.append(
                 (
                     f"Sentinel-2 {name[3:6].upper()} in true colour",
@@ -127,7 +129,7 @@ def _picture_rows(reader: StoreReader, row: int) -> tuple[tuple[Picture, ...], .
         if f"{product}_10m" in specs:
             labels = reader.pixels(specs[f"{product}_10m"], row=row, seasons=seasons)[valid]
             legend = LEGEND_OF_PRODUCT[product]
-            rows.append((f"{title} labels", [_label_png(image, legend) for image in labels]))
+            rows.append((f"labels: {title}", [_label_png(image, legend) for image in labels]))
     return tuple(
         tuple(Picture(title, season, uri) for season, uri in zip(names, uris, strict=True))
         for title, uris in rows
@@ -167,14 +169,17 @@ def gallery_html(exhibits: list[Exhibit]) -> str:
 def _card(exhibit: Exhibit) -> str:
     seasons = [picture.season for picture in exhibit.rows[0]]
     header = "".join(f"<span>{html.escape(season)}</span>" for season in seasons)
+    rows_of_pictures = exhibit.rows
+    if len(seasons) == 1:  # one picture a row would leave the card empty: modalities stand beside each other
+        rows_of_pictures = (tuple(picture for row in exhibit.rows for picture in row),)
     place = html.escape(exhibit.place or f"location {exhibit.location_id}")
     where = f"{abs(exhibit.lat):.3f}° {'N' if exhibit.lat >= 0 else 'S'}, {abs(exhibit.lon):.3f}° {'E' if exhibit.lon >= 0 else 'W'}"
     rows = "".join(
         f'<div class="thumbs">{"".join(_thumb(picture, exhibit) for picture in row)}</div>'
-        for row in exhibit.rows
+        for row in rows_of_pictures
     )
     return (
-        f'<article class="card" style="--seasons:{len(seasons)}"><header><h3>{place}</h3>'
+        f'<article class="card" style="--seasons:{len(rows_of_pictures[0])}"><header><h3>{place}</h3>'
         f'<p class="muted">id {exhibit.location_id} · {where}<br>{html.escape(exhibit.classes)}</p></header>'
         f'<div class="season-names">{header}</div>{rows}</article>'
     )

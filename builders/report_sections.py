@@ -62,9 +62,9 @@ def where_section(data: ReportData, *, land: LandMask) -> str:
         f'<ul class="legend">{legend}</ul></figure>' + (f'<div class="maps">{maps}</div>' if maps else "")
     )
     side_km = data.manifest.patch_size_px / 100
-    what = "square patches" if data.tiles is None else "expert tiles in squares of at most"
+    what = "square patches of" if data.tiles is None else "expert tiles, stored in squares of"
     lead = (
-        f"Every location that was tried: {len(data.ids):,} {what} of {side_km:g} km, far smaller than their dots. "
+        f"Every location that was tried: {len(data.ids):,} {what} {side_km:g} km, far smaller than their dots. "
         "Equal Earth projection; land from GSHHG."
     )
     return section(data.identifier("where"), "Where", lead, body)
@@ -81,13 +81,15 @@ def gallery_section(data: ReportData, exhibits: list[Exhibit]) -> str:
         )
     lead = (
         f"{len(exhibits)} of {len(data.kept):,} kept locations, chosen to differ as much as possible in their classes. "
-        f"From top to bottom: {', '.join(row[0].title for row in exhibits[0].rows)}. "
+        f"{'From top to bottom' if len(exhibits[0].rows[0]) > 1 else 'From left to right'}: "
+        f"{', '.join(row[0].title for row in exhibits[0].rows)}. "
         "Select a picture to enlarge its season; arrow keys go to the others."
     )
     unlabelled = '<li><i class="swatch hatch"></i>unlabelled</li>'
     legend = "".join(
         f'<li><i class="swatch" style="background:{colour}"></i>{name.replace("_", " ")}</li>'
-        for name, colour in zip(data.legend.classes, data.legend.colours, strict=True)
+        for legend in ([data.legend] if data.legend == DYNAMIC_WORLD else [DYNAMIC_WORLD, data.legend])
+        for name, colour in zip(legend.classes, legend.colours, strict=True)
     )
     body = f'<ul class="legend classes">{legend}{unlabelled}</ul>{gallery_html(exhibits)}'
     return section(data.identifier("gallery"), "What it looks like", lead, body)
