@@ -14,7 +14,7 @@ from builders.layout import SUBSET, Layout
 from builders.licences import source_records
 from builders.pack import store_layout
 from builders.statistics import StoreStatistics
-from noldo.legend import DYNAMIC_WORLD
+from noldo.legend import DYNAMIC_WORLD, LEGEND_OF_PRODUCT
 from noldo.manifest import ArrayRecord, LegendRecord, Manifest, SeasonRecord
 from noldo.products import FORMAT_VERSION
 from noldo.rows import SPLITS
@@ -72,7 +72,7 @@ def manifest_of(config: BuildConfig, statistics: StoreStatistics, totals: RowTot
         legends={DYNAMIC_WORLD.name: LegendRecord.of(DYNAMIC_WORLD)},
         statistics=statistics.bands,
         class_counts=statistics.class_counts,
-        class_shares=class_shares(statistics),
+        class_shares=class_shares(statistics, product="dynamic_world"),
         locations_kept=totals.kept,
         locations_tried=totals.tried,
         status_counts={
@@ -106,12 +106,12 @@ def stored_bands(config: BuildConfig) -> dict[str, tuple[str, ...]]:
     return bands
 
 
-def class_shares(statistics: StoreStatistics) -> dict[str, float]:
-    """Dynamic World class to its share of all labelled pixels (0..1); zeros if nothing was kept."""
-    seasons = statistics.class_counts["dynamic_world_10m"].values()
+def class_shares(statistics: StoreStatistics, *, product: str) -> dict[str, float]:
+    """Class of a label product to its share of all labelled pixels (0..1); zeros if nothing was kept."""
+    seasons = statistics.class_counts[f"{product}_10m"].values()
     counts = [sum(column) for column in zip(*seasons, strict=True)]
     total = sum(counts)
     return {
         name: count / total if total else 0.0
-        for name, count in zip(DYNAMIC_WORLD.classes, counts, strict=True)
+        for name, count in zip(LEGEND_OF_PRODUCT[product].classes, counts, strict=True)
     }
