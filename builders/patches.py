@@ -65,7 +65,20 @@ def place_patches(lon: Floats, lat: Floats, *, size_px: int) -> Patches:
         snapped_grid(x, y, crs_epsg=epsg, size_px=size_px)
         for x, y, epsg in zip(easting.tolist(), northing.tolist(), zones.tolist(), strict=True)
     )
-    return Patches(grids, *_to_degrees(grids, 0.5, 0.5))
+    return Patches(grids, *centres(grids))
+
+
+def grid_around(lon: float, lat: float, *, size_px: int) -> Grid:
+    """The patch around a published centre, corner rounded to metres: what was published lies on no lattice of ours.
+
+    Raises
+    ------
+    InputError
+        If the place lies outside UTM.
+    """
+    epsg = utm_epsg(lon, lat)
+    x, y = _zone(epsg).transform(lon, lat)
+    return Grid(epsg, round(x - size_px * 5), round(y + size_px * 5), size_px)
 
 
 def in_own_zone(patches: Patches) -> NDArray[np.bool_]:
@@ -86,6 +99,11 @@ def outline(grids: Sequence[Grid]) -> tuple[Floats, Floats]:
     """Longitudes and latitudes of the corners and edge midpoints; each with axes (patch, 8)."""
     columns = [_to_degrees(grids, right, down) for right, down in _OUTLINE]
     return np.stack([lon for lon, _ in columns], axis=1), np.stack([lat for _, lat in columns], axis=1)
+
+
+def centres(grids: Sequence[Grid]) -> tuple[Floats, Floats]:
+    """Longitudes and latitudes of the grids' centres in degrees WGS84; each with axis (patch,)."""
+    return _to_degrees(grids, 0.5, 0.5)
 
 
 def _to_degrees(grids: Sequence[Grid], right: float, down: float) -> tuple[Floats, Floats]:
