@@ -62,6 +62,8 @@ def read_geotiff(content: bytes, *, where: str) -> Raster:
     from rasterio.errors import NotGeoreferencedWarning, RasterioError
     from rasterio.io import MemoryFile
 
+    if not content:  # rasterio would take it for a file to be written
+        raise BadItemError("unreadable file", f"{where} (empty)")
     # Our own message says which file and why.
     logging.getLogger("rasterio").setLevel(logging.CRITICAL)
     try:
