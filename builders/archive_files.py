@@ -142,8 +142,8 @@ class ArchiveTree:
 class ZipFiles:
     """Files of a zip: each is unpacked in memory when it is asked for."""
 
-    def __init__(self, path: Path, *, limits: Limits = LIMITS) -> None:
-        """Read and check the table of contents.
+    def __init__(self, path: Path, *, limits: Limits = LIMITS, may_repeat: bool = False) -> None:
+        """Read and check the table of contents; see `zip_members`.
 
         Raises
         ------
@@ -155,7 +155,7 @@ class ZipFiles:
             self._zip = zipfile.ZipFile(path)
         except (*_ZIP_ERRORS, OSError) as error:
             raise InputError(f"{path}: not a readable zip ({error}); fetch it again") from None
-        self._members = zip_members(self._zip, where=self.where, limits=limits)
+        self._members = zip_members(self._zip, where=self.where, limits=limits, may_repeat=may_repeat)
         self._tree = ArchiveTree(self._members)
 
     def names(self) -> Iterator[str]:

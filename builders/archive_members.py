@@ -97,9 +97,11 @@ def checked_name(name: str, *, where: str) -> str:
 class MemberCheck:
     """Checks members one by one against what came before."""
 
-    def __init__(self, *, where: str, limits: Limits) -> None:
+    def __init__(self, *, where: str, limits: Limits, may_repeat: bool = False) -> None:
+        """Nothing was checked yet; `may_repeat` allows later members to replace earlier ones of their name."""
         self._where = where
         self._limits = limits
+        self._may_repeat = may_repeat
         self._files: set[str] = set()
         self._folders: set[str] = set()
         self._total = 0
@@ -118,7 +120,7 @@ class MemberCheck:
         """
         limits = self._limits
         path = checked_name(name, where=self._where)
-        if path in self._files:
+        if path in self._files and not self._may_repeat:
             raise self.refuse(name, "a second member of this name")
         parents = ["/".join(path.split("/")[:depth]) for depth in range(1, path.count("/") + 1)]
         if path in self._folders or not self._files.isdisjoint(parents):
@@ -147,15 +149,22 @@ class MemberCheck:
         return path
 
 
-def zip_members(archive: zipfile.ZipFile, *, where: str, limits: Limits) -> dict[str, zipfile.ZipInfo]:
+def zip_members(
+    archive: zipfile.ZipFile, *, where: str, limits: Limits, may_repeat: bool = False
+) -> dict[str, zipfile.ZipInfo]:
     """Path to entry of every file of a zip.
+
+    Parameters
+    ----------
+    may_repeat
+        The last of several members of a name counts, as for writers that replace what they wrote.
 
     Raises
     ------
     ArchiveError
         If one of them is refused.
     """
-    check = MemberCheck(where=where, limits=limits)
+    check = MemberCheck(where=where, limits=limits, may_repeat=may_repeat)
     found: dict[str, zipfile.ZipInfo] = {}
     for info in archive.infolist():
         kind = stat.S_IFMT(info.external_attr >> 16)
