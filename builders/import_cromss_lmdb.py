@@ -27,8 +27,9 @@ from builders.import_items import BadItemError, ImportPlan, Item, Reading, ReadI
 from builders.import_sources import DFC2020, NOLDO, SSL4EO_V1, source_record
 from builders.import_store import ImportSummary, ImportTarget, run_import
 from builders.lmdb_file import LmdbFile
-from builders.published_bands import Form, as_backscatter, as_reflectance, stored_bands
+from builders.published_bands import Form
 from builders.published_labels import PublishedLabels, dfc2020_of_cromss, expert_labels, osm_labels
+from builders.published_tifs import S1_FORM, S2_FORM, tile_images
 from builders.tile_names import tile_columns, tile_placement
 from noldo.errors import InputError
 from noldo.manifest import SeasonRecord
@@ -40,8 +41,6 @@ SEASON_NAMES = ("first", "second", "third", "fourth")
 ONE_SEASON = (SeasonRecord(name="image", window_days=15),)
 """Images lie within 15 days of the label, mostly (CromSS repository, get_dw_data)."""
 
-S1_FORM = Form("s1_grd", S1_BANDS)
-S2_FORM = Form("s2_l1c", S2_L1C_BANDS, upsampled=True)
 S1_BYTES = Form("s1_grd", S1_BANDS, quantized=True)
 S2_BYTES = Form("s2_l1c", S2_L1C_BANDS, quantized=True)
 
@@ -315,12 +314,8 @@ class _TileReader:
         InputError
             If a record asks to run code.
         """
-        s1 = self._array(item, "s1", ["f4", "f8"])
-        s2, _ = as_reflectance(self._array(item, "s2", ["u2"]), where=f"s2_{item.key[1]}")
-        arrays = {
-            **_bands(s2, S2_FORM),
-            **_bands(as_backscatter(s1, where=f"s1_{item.key[1]}"), S1_FORM),
-        }
+        s1, s2 = self._array(item, "s1", ["f4", "f8"]), self._array(item, "s2", ["u2"])
+        arrays, _ = tile_images(s1, s2, where=item.name)
         counted: dict[str, int] = {}
         for kind, product in self._wanted.items():
             published = _shaped(self._array(item, kind, ["u1"]), 2, what=kind)
@@ -339,13 +334,3 @@ class _TileReader:
                 "id mismatch", f"{file.name}, key {key} is of {found!r}, its label of {item.name!r}"
             )
         return array
-
-
-def _bands(values: np.ndarray, form: Form) -> dict[str, np.ndarray]:
-    """(band, y, x) to arrays."""
-    if values.ndim != 3 or len(values) != len(form.bands):
-        raise BadItemError(
-            "wrong size", f"{form.product} of shape {values.shape}, expected {len(form.bands)} bands"
-        )
-    planes = {band: values[np.newaxis, position] for position, band in enumerate(form.bands)}
-    return stored_bands(planes, form, where=form.product)

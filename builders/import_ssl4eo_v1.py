@@ -18,13 +18,13 @@ from pathlib import Path
 import numpy as np
 
 from builders.archive_files import SourceFiles, open_source
-from builders.geotiff import MAX_FILE_BYTES, Raster, read_geotiff
+from builders.geotiff import Raster
 from builders.import_items import BadItemError, ImportPlan, Item, Placement, Reading, ReadItem
-from builders.import_places import raster_placement
 from builders.import_sources import NOLDO, SSL4EO_V1, source_record
 from builders.import_store import ImportSummary, ImportTarget, run_import
 from builders.noisy_labels import DEFAULT_PATTERN, NoisyLabels
 from builders.published_bands import BELOW_ZERO, Form, as_backscatter, as_bytes, as_reflectance, stored_bands
+from builders.published_tifs import place_of, read_tif
 from builders.scene_names import scene_tile, scene_time_ms
 from noldo.errors import InputError
 from noldo.manifest import SeasonRecord
@@ -136,7 +136,7 @@ def _form(files: SourceFiles, product: str, folder: str, told: Ssl4eoV1, ids: Se
         for scene in files.children(f"{folder}/{name}"):
             path = f"{folder}/{name}/{scene}/{band}.tif"
             try:
-                raster = _read(files, path)
+                raster = read_tif(files, path)
             except BadItemError:
                 continue
             quantized = raster.values.dtype == np.uint8
@@ -162,14 +162,6 @@ def _options(forms: Mapping[str, Form], labels: NoisyLabels | None) -> dict[str,
 def _notes(forms: Mapping[str, Form]) -> tuple[str, ...]:
     is_bytes = any(form.quantized for form in forms.values())
     return (NOTE_PLACE, *((NOTE_BYTES, NOTE_REPEATED) if is_bytes else ()))
-
-
-def _read(files: SourceFiles, path: str) -> Raster:
-    try:
-        content = files.read(path, limit=MAX_FILE_BYTES)
-    except FileNotFoundError:
-        raise BadItemError("missing file", path) from None
-    return read_geotiff(content, where=path)
 
 
 class LocationReader:
@@ -212,7 +204,7 @@ class LocationReader:
             arrays |= stored_bands(planes, form, where=f"{self._folders[product]}/{item.name}")
         if self._labels is not None:
             optical = next(product for product in self._forms if product != "s1_grd")
-            classes, without = self._labels.read(item.id, self._scenes(optical, item.name))
+            classes, without, _ = self._labels.read(item.id, self._scenes(optical, item.name))
             arrays["dynamic_world_10m"] = classes
             counted |= without
         return Reading(arrays, placement, columns, counted)
@@ -236,7 +228,8 @@ class LocationReader:
         finest: Raster | None = None
         for band in self._forms[product].bands:
             rasters = [
-                _read(self._files, f"{self._folders[product]}/{name}/{scene}/{band}.tif") for scene in scenes
+                read_tif(self._files, f"{self._folders[product]}/{name}/{scene}/{band}.tif")
+                for scene in scenes
             ]
             where = f"{self._folders[product]}/{name}, {band}"
             if len({raster.values.shape for raster in rasters}) > 1 or len(rasters[0].values) != 1:
@@ -252,13 +245,7 @@ class LocationReader:
             if finest is None or rasters[0].values.size > finest.values.size:
                 finest = rasters[0]
         assert finest is not None, "a product has bands"
-        place = raster_placement(
-            crs=finest.crs,
-            transform=finest.transform,
-            bounds=finest.bounds,
-            side_px=self._side_px,
-            georeference="approximate",
-        )
+        place = place_of(finest, side_px=self._side_px, georeference="approximate")
         return planes, place, below
 
     def _stored(self, values: np.ndarray, product: str, where: str) -> tuple[np.ndarray, int]:

@@ -19,10 +19,13 @@ from builders.import_paths import ImportPaths
 from builders.import_shards import ShardWriter
 from noldo.atomic import write_if_changed
 from noldo.codecs import CodecName
-from noldo.errors import InputError, StoreError
+from noldo.errors import ConfigError, InputError, StoreError
 from noldo.store import StoreLayout, create_store, read_layout
 
 logger = logging.getLogger(__name__)
+
+FINEST_M = 10
+MAX_PATCH_PX = 4096
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,8 @@ def run_import(plan: ImportPlan, read: ReadItem, target: ImportTarget) -> Import
 
     Raises
     ------
+    ConfigError
+        If a number in the target, or the size of a patch, makes no store.
     InputError
         If the plan is empty or the folder holds something else, or `read` says that the import must stop.
     BuildInUseError
@@ -79,6 +84,7 @@ def run_import(plan: ImportPlan, read: ReadItem, target: ImportTarget) -> Import
         If the disk is full, or the folder can't be written to.
     """
     paths = ImportPaths(target.out, plan.subset)
+    _check_options(plan, target)
     check_items(plan.items, where=plan.importer)
     layout = StoreLayout(
         specs=plan.specs,
@@ -99,6 +105,17 @@ def run_import(plan: ImportPlan, read: ReadItem, target: ImportTarget) -> Import
     for line in summary.render().splitlines():
         logger.info("%s", line)
     return summary
+
+
+def _check_options(plan: ImportPlan, target: ImportTarget) -> None:
+    for name in ("locations_per_shard", "threads"):
+        if getattr(target, name) < 1:
+            raise ConfigError(f"--{name.replace('_', '-')} {getattr(target, name)}: expected at least 1")
+    coarsest = max(spec.resolution_m for spec in plan.specs) // FINEST_M
+    if not 0 < plan.patch_size_px <= MAX_PATCH_PX or plan.patch_size_px % coarsest:
+        raise ConfigError(
+            f"--patch-size-px {plan.patch_size_px}: expected a multiple of {coarsest} up to {MAX_PATCH_PX}"
+        )
 
 
 def _refuse_strangers(paths: ImportPaths) -> None:

@@ -13,9 +13,10 @@ from typing import Self
 import numpy as np
 
 from builders.archive_files import SourceFiles, open_source
-from builders.geotiff import MAX_FILE_BYTES, read_geotiff
-from builders.import_items import BadItemError
+from builders.geotiff import Raster
+from builders.import_items import NOWHERE, BadItemError, Placement
 from builders.path_pattern import PathPattern
+from builders.published_tifs import place_of, read_tif
 from noldo.errors import InputError
 from noldo.products import NUM_DYNAMIC_WORLD_CLASSES, UNLABELLED
 
@@ -64,12 +65,12 @@ class NoisyLabels:
         """Names of the scenes of a location that have a label, sorted."""
         return sorted(self._paths.get(location, {}))
 
-    def read(self, location: int, scenes: Sequence[str]) -> tuple[np.ndarray, dict[str, int]]:
-        """Class maps of some scenes, and what was changed.
+    def read(self, location: int, scenes: Sequence[str]) -> tuple[np.ndarray, dict[str, int], Placement]:
+        """Class maps of some scenes, what was changed, and the place of the first map.
 
         Returns
         -------
-        (season, y, x) uint8, class ids of Dynamic World and 255.
+        (season, y, x) uint8, class ids of Dynamic World and 255; counts of pixels; the place.
 
         Raises
         ------
@@ -77,21 +78,23 @@ class NoisyLabels:
             If a label is missing or holds something else.
         """
         maps, without = [], 0
+        placement: Placement | None = None
         for scene in scenes:
             path = self._paths.get(location, {}).get(scene)
             if path is None:
                 raise BadItemError("missing file", f"label of {location:07d}, {scene}")
-            classes = self._read(path)
+            raster, classes = self._read(path)
+            placement = placement or place_of(raster, side_px=classes.shape[-1], georeference="approximate")
             without += int((classes == UNLABELLED).sum())
             maps.append(classes)
         if len({one.shape for one in maps}) > 1:
             raise BadItemError(
                 "wrong size", f"labels of {location:07d}: {', '.join(str(one.shape) for one in maps)}"
             )
-        return np.stack(maps), {WITHOUT_CLASS: without}
+        return np.stack(maps), {WITHOUT_CLASS: without}, placement or NOWHERE
 
-    def _read(self, path: str) -> np.ndarray:
-        raster = read_geotiff(self._files.read(path, limit=MAX_FILE_BYTES), where=path)
+    def _read(self, path: str) -> tuple[Raster, np.ndarray]:
+        raster = read_tif(self._files, path)
         values = raster.values[0]
         if len(raster.values) != 1 or values.dtype.kind not in "iu":
             raise BadItemError(
@@ -106,4 +109,4 @@ class NoisyLabels:
                 "unknown class",
                 f"{path} has {int(strange[0])}, expected 0 .. {NUM_DYNAMIC_WORLD_CLASSES - 1}",
             )
-        return np.where(is_class, values, UNLABELLED).astype(np.uint8)
+        return raster, np.where(is_class, values, UNLABELLED).astype(np.uint8)

@@ -11,7 +11,7 @@ import pytest
 from builders.import_items import BadItemError, Item, Placement, Reading
 from builders.import_store import ImportTarget, run_import
 from noldo.digest import digest
-from noldo.errors import InputError
+from noldo.errors import BuildInUseError, ConfigError, InputError
 from noldo.index import read_index
 from noldo.info import info
 from noldo.manifest import read_manifest, read_run_report
@@ -257,6 +257,31 @@ def test_items_that_make_no_index_are_refused(tmp_path, items, message):
     with pytest.raises(InputError, match=message):
         run_import(made_up_plan(items=items), made_up_reading, target(tmp_path))
     assert not (tmp_path / "nol.zarr").exists()
+
+
+@pytest.mark.parametrize(
+    ("plan", "numbers", "message"),
+    [
+        ({}, {"locations_per_shard": 0}, "--locations-per-shard 0"),
+        ({}, {"threads": 0}, "--threads 0"),
+        ({"patch_size_px": 10}, {}, "--patch-size-px 10: expected a multiple of 6"),
+        ({"patch_size_px": 0}, {}, "--patch-size-px 0"),
+        ({"patch_size_px": 1 << 20}, {}, "up to 4096"),
+    ],
+)
+def test_numbers_that_make_no_store_are_refused_before_anything_is_written(tmp_path, plan, numbers, message):
+    with pytest.raises(ConfigError, match=message):
+        run_import(made_up_plan(**plan), made_up_reading, ImportTarget(tmp_path / "out", **numbers))
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_imports_do_not_write_to_one_folder(tmp_path):
+    def read(item: Item) -> Reading:
+        with pytest.raises(BuildInUseError):
+            run_import(made_up_plan(), made_up_reading, target(tmp_path))
+        return made_up_reading(item)
+
+    run_import(made_up_plan(1), read, target(tmp_path))
 
 
 def test_an_error_of_the_source_is_not_taken_for_a_full_disk(tmp_path):
