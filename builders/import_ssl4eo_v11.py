@@ -53,6 +53,8 @@ band, the darkest pixel of all bands tells."""
 CACHE_BYTES = 512 * MIB
 """Where a published chunk spans several locations, so many bytes of them are kept unpacked, for each modality."""
 
+NOTE_PLACE = "Places follow the published coordinates of pixels, which were taken for those of their centres."
+
 _NUMBER = re.compile(r"(?P<number>\d+)\.zarr\.zip")
 _ID = re.compile(r"\d+")
 
@@ -130,7 +132,10 @@ def plan_ssl4eo_v11(told: Ssl4eoV11) -> tuple[ImportPlan, ReadItem]:
             "keep_upsampled": told.keep_upsampled,
             "variables": dict(sorted(told.variables.items())),
         },
-        notes=(f"{told.offset} was taken off the published reflectances.",) if told.offset else (),
+        notes=(
+            NOTE_PLACE,
+            *((f"{told.offset} was taken off the published reflectances.",) if told.offset else ()),
+        ),
         unmatched=tuple(unmatched),
     )
     if told.offset is None:

@@ -129,7 +129,7 @@ def test_an_offset_is_asked_about_and_taken_off(tmp_path, product):
     off, on = (pixels_of(tmp_path / name, f"{product}_10m", 0) for name in ("off", "on"))
     np.testing.assert_array_equal(on, published.values[product, "0000173"][:, [1, 2, 3, 7]])
     np.testing.assert_array_equal(off, on - 1000)
-    assert "1000 was taken off" in read_manifest(tmp_path / "off/nol.json").notes[0]
+    assert "1000 was taken off" in read_manifest(tmp_path / "off/nol.json").notes[1]
     with pytest.raises(InputError, match="expected 0 or 1000"):
         run(published.root, tmp_path / "out", offset=10)
 
