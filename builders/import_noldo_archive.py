@@ -22,13 +22,13 @@ from typing import Literal
 import numpy as np
 
 from builders.archive_files import SourceFiles, open_source
-from builders.geotiff import Raster
 from builders.import_items import BadItemError, ImportPlan, Item, Reading, ReadItem
 from builders.import_sources import NOLDO, source_record
 from builders.import_store import ImportSummary, ImportTarget, run_import
 from builders.noisy_labels import DEFAULT_PATTERN, NoisyLabels
 from builders.path_pattern import PathPattern
 from builders.published_bands import BELOW_ZERO
+from builders.published_geotiff import Raster
 from builders.published_labels import PublishedLabels, expert_labels, osm_labels
 from builders.published_tifs import S1_FORM, S2_FORM, place_of, read_tif, tile_images
 from builders.scene_names import scene_tile, scene_time_ms

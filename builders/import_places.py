@@ -35,7 +35,7 @@ def raster_placement(
     Parameters
     ----------
     crs, transform, bounds
-        As `builders.geotiff.Raster` has them.
+        As `builders.published_geotiff.Raster` has them.
     side_px
         Its longer side in pixels of 10 m.
     georeference

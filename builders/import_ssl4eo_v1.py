@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 
 from builders.archive_files import SourceFiles, open_source
-from builders.geotiff import Raster
 from builders.import_items import BadItemError, ImportPlan, Item, Placement, Reading, ReadItem
 from builders.import_sources import NOLDO, SSL4EO_V1, source_record
 from builders.import_store import ImportSummary, ImportTarget, run_import
 from builders.noisy_labels import DEFAULT_PATTERN, NoisyLabels
 from builders.published_bands import BELOW_ZERO, Form, as_backscatter, as_bytes, as_reflectance, stored_bands
+from builders.published_geotiff import Raster
 from builders.published_tifs import place_of, read_tif
 from builders.scene_names import scene_tile, scene_time_ms
 from noldo.errors import InputError

@@ -13,9 +13,9 @@ from typing import Self
 import numpy as np
 
 from builders.archive_files import SourceFiles, open_source
-from builders.geotiff import Raster
 from builders.import_items import NOWHERE, BadItemError, Placement
 from builders.path_pattern import PathPattern
+from builders.published_geotiff import Raster
 from builders.published_tifs import place_of, read_tif
 from noldo.errors import InputError
 from noldo.products import NUM_DYNAMIC_WORLD_CLASSES, UNLABELLED

@@ -68,19 +68,6 @@ def place_patches(lon: Floats, lat: Floats, *, size_px: int) -> Patches:
     return Patches(grids, *centres(grids))
 
 
-def grid_around(lon: float, lat: float, *, size_px: int) -> Grid:
-    """The patch around a published centre, corner rounded to metres: what was published lies on no lattice of ours.
-
-    Raises
-    ------
-    InputError
-        If the place lies outside UTM.
-    """
-    epsg = utm_epsg(lon, lat)
-    x, y = _zone(epsg).transform(lon, lat)
-    return Grid(epsg, round(x - size_px * 5), round(y + size_px * 5), size_px)
-
-
 def in_own_zone(patches: Patches) -> NDArray[np.bool_]:
     """Whether each grid's own centre lies in its zone, as all but a few do; axis (patch,).
 
@@ -93,6 +80,19 @@ def in_own_zone(patches: Patches) -> NDArray[np.bool_]:
         ],
         dtype=bool,
     )
+
+
+def grid_around(lon: float, lat: float, *, size_px: int) -> Grid:
+    """The patch around a published centre, corner rounded to metres: what was published lies on no lattice of ours.
+
+    Raises
+    ------
+    InputError
+        If the place lies outside UTM.
+    """
+    epsg = utm_epsg(lon, lat)
+    x, y = _zone(epsg).transform(lon, lat)
+    return Grid(epsg, round(x - size_px * 5), round(y + size_px * 5), size_px)
 
 
 def outline(grids: Sequence[Grid]) -> tuple[Floats, Floats]:

@@ -3,10 +3,10 @@
 import numpy as np
 
 from builders.archive_files import SourceFiles
-from builders.geotiff import MAX_FILE_BYTES, Raster, read_geotiff
 from builders.import_items import BadItemError, Georeference, Placement
 from builders.import_places import raster_placement
 from builders.published_bands import Form, as_backscatter, as_reflectance, stored_bands
+from builders.published_geotiff import MAX_FILE_BYTES, Raster, read_geotiff
 from noldo.products import S1_BANDS, S2_L1C_BANDS
 
 S1_FORM = Form("s1_grd", S1_BANDS)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import rasterio
 
-from builders.geotiff import read_geotiff
 from builders.import_items import BadItemError
 from builders.import_places import raster_placement
+from builders.published_geotiff import read_geotiff
 from tests.builders.published.geotiffs import UTM, write_tif
 
 
