@@ -77,7 +77,7 @@ def test_expert_tiles_are_read_from_folder_zip_and_tar(tmp_path):
     assert verify(out / "dw.zarr").problems == ()
     assert_tiles_are_published(published, out, "dw")
     assert index_of(out, subset="dw")[1]["label_date"] == dt.date(2019, 2, 26)
-    assert NoldoS12(out, subset="dw", labels=None)[0]["s1_grd_10m"].shape == (2, SIDE_PX, SIDE_PX)
+    assert NoldoS12(out, subset="dw", labels=None)[0]["s1_grd_10m"].shape[0] == 2
 
 
 def test_labels_of_openstreetmap_take_the_place_of_the_image_and_their_classes_by_name(tmp_path):
