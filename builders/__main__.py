@@ -28,6 +28,20 @@ app = App(
     suppress_keyboard_interrupt=False,  # main() says what to do then
 )
 
+IMPORTS = {
+    "import-ssl4eo-v1": "Import SSL4EO-S12 v1.0: folders of GeoTIFFs; with labels, SSL4EO-S12@NoL.",
+    "import-ssl4eo-v1.1": "Import SSL4EO-S12 v1.1: zipped Zarr groups.",
+    "import-cromss-lmdb": "Import the LMDBs of CromSS: of pretraining, @DW, @OSM or DFC2020.",
+    "import-noldo-archive": "Import a subset of NoLDO-S12 as published: a zip or its folder.",
+    "import-dfc2020": "Import the Data Fusion Contest 2020: GeoTIFFs in folders or archives.",
+    "extract-archive": "Unpack a zip or tar of a stranger safely.",
+}
+"""Verbs of `builders.import_verbs`, which is loaded when one is asked for: steps of a build do not need it."""
+
+for _name, _help in IMPORTS.items():
+    _function = _name.replace("-", "_").replace(".", "")
+    app.command(f"builders.import_verbs:{_function}", name=_name, help=_help)
+
 Config = Annotated[
     Path, Parameter(help="A build's config: YAML, or the results/<name>/config.json of a build.")
 ]
@@ -350,7 +364,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, _stop)  # shells start background jobs with it ignored
     try:
-        app()
+        told = app(result_action="return_value")
+        if isinstance(told, str):
+            print(told)  # not by cyclopts, which would break lines and colour words
     except NoldoError as error:
         from builders.exit_codes import exit_code
 

@@ -82,6 +82,19 @@ def in_own_zone(patches: Patches) -> NDArray[np.bool_]:
     )
 
 
+def grid_around(lon: float, lat: float, *, size_px: int) -> Grid:
+    """The patch around a published centre, corner rounded to metres: what was published lies on no lattice of ours.
+
+    Raises
+    ------
+    InputError
+        If the place lies outside UTM.
+    """
+    epsg = utm_epsg(lon, lat)
+    x, y = _zone(epsg).transform(lon, lat)
+    return Grid(epsg, round(x - size_px * 5), round(y + size_px * 5), size_px)
+
+
 def outline(grids: Sequence[Grid]) -> tuple[Floats, Floats]:
     """Longitudes and latitudes of the corners and edge midpoints; each with axes (patch, 8)."""
     columns = [_to_degrees(grids, right, down) for right, down in _OUTLINE]

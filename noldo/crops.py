@@ -13,6 +13,25 @@ from noldo.errors import ConfigError
 from noldo.store import StoreLayout
 
 
+def coarsest_px(layout: StoreLayout) -> int:
+    """The coarsest pixel that a store has, in pixels of 10 m: 6 with 60 m bands."""
+    return max(spec.resolution_m for spec in layout.specs) // 10
+
+
+def imagery_sides_px(layout: StoreLayout, windows: np.ndarray) -> np.ndarray:
+    """(row,) side of the square of valid imagery, in pixels of 10 m.
+
+    Parameters
+    ----------
+    windows
+        (row, 4) first row, row stop, first column, column stop: the small array `window`.
+    """
+    step = coarsest_px(layout)
+    stops = np.maximum(windows[:, 1], windows[:, 3]).astype(np.int64)
+    sides: np.ndarray = np.minimum(-(-stops // step) * step, layout.patch_size_px)
+    return sides
+
+
 @dataclass(frozen=True)
 class Box:
     """A square of a patch, in pixels of 10 m from its upper-left corner."""
@@ -58,7 +77,7 @@ class Crop:
         ConfigError
             If the crop does not fit the store's resolutions or patch, or contradicts itself.
         """
-        step_px = max(spec.resolution_m for spec in layout.specs) // 10
+        step_px = coarsest_px(layout)
         if at not in ("random", "centre"):
             raise ConfigError(f"crop_at {at!r}: expected random or centre")
         if crop_px is not None and pad:
@@ -69,18 +88,6 @@ class Crop:
                 "size, crop after `on_one_grid`"
             )
         return cls(step_px, layout.patch_size_px, crop_px, at, pad)
-
-    def sides_px(self, windows: np.ndarray) -> np.ndarray:
-        """(row,) side of the valid imagery in pixels of 10 m.
-
-        Parameters
-        ----------
-        windows
-            (row, 4) first row, row stop, first column, column stop: the small array `window`.
-        """
-        stops = np.maximum(windows[:, 1], windows[:, 3]).astype(np.int64)
-        sides: np.ndarray = np.minimum(-(-stops // self.step_px) * self.step_px, self.patch_size_px)
-        return sides
 
     def check(self, sides_px: np.ndarray, *, ids: np.ndarray) -> None:
         """Refuse a crop that is larger than a tile.

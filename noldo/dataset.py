@@ -14,7 +14,7 @@ import torch
 from torch.utils.data import Dataset
 
 from noldo.bands import BandChoice, chosen_bands
-from noldo.crops import Box, Crop
+from noldo.crops import Box, Crop, imagery_sides_px
 from noldo.errors import ConfigError
 from noldo.paths import find_subset
 from noldo.products import ArraySpec
@@ -119,7 +119,8 @@ class NoldoS12(Dataset[Sample]):
         self._transform = transform
         self._rows = _kept_rows(self._reader, split)
         self._crop = Crop.of(self._reader.layout, crop_px=crop_px, at=crop_at, pad=pad)
-        self._sides_px = self._crop.sides_px(self._reader.row_values("window")[self._rows["row"]])
+        windows = self._reader.row_values("window")[self._rows["row"]]
+        self._sides_px = imagery_sides_px(self._reader.layout, windows)
         self._crop.check(self._sides_px, ids=self._rows["id"])
         # Shared memory: workers that outlive an epoch see the new number too.
         self._epoch = torch.zeros(1, dtype=torch.int64)

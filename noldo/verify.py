@@ -230,7 +230,8 @@ def _check_manifest(manifest: Manifest, reader: StoreReader, evidence: _Evidence
             split = evidence.rows["split"][kept]
             counts = {name: int((split == code).sum()) for code, name in enumerate(SPLITS)}
             facts.append(("split_counts", _nonzero(manifest.split_counts), _nonzero(counts)))
-        if evidence.index is not None:
+        has_labels = any(spec.name == LABELS for spec in layout.specs)
+        if evidence.index is not None and has_labels:
             totals = evidence.index.class_counts[kept].sum(axis=0).tolist()
             seasons = manifest.class_counts.get(LABELS, {})
             counted = [list(seasons.get(name, ())) for name in layout.season_names]

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from noldo.crops import Crop
+from noldo.crops import Crop, imagery_sides_px
 from noldo.dataset import NoldoS12
 from noldo.errors import ConfigError
 from noldo.products import array_specs
@@ -142,4 +142,4 @@ def test_stores_of_10_m_bands_alone_are_cropped_to_the_pixel() -> None:
     layout = StoreLayout(array_specs({"s2_l1c": ("B2",)}), 1, ("a",), 16, 1, "small")
     crop = Crop.of(layout, crop_px=7, at="centre", pad=False)
     assert crop.box(16, np.random.SeedSequence(0)).top == 4
-    assert crop.sides_px(np.array([[1, 15, 0, 14]])).tolist() == [15]
+    assert imagery_sides_px(layout, np.array([[1, 15, 0, 14]])).tolist() == [15]

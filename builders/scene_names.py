@@ -1,0 +1,28 @@
+"""Names of Sentinel scenes, as Earth Engine and ESA give them: what they tell of time, tile and orbit."""
+
+import datetime as dt
+import re
+
+_S2 = re.compile(r"(?P<time>\d{8}T\d{6})_\d{8}T\d{6}_T(?P<tile>[0-9A-Z]{5})")
+"""E.g. `20200612T103629_20200612T103631_T32TPT`: sensing time of the datatake, processing or start time, MGRS tile."""
+
+_S1 = re.compile(r"S1[A-D]_\w{2}_GRD[A-Z]_1S\w{2}_(?P<time>\d{8}T\d{6})_\d{8}T\d{6}_\d{6}_.+")
+"""E.g. `S1A_IW_GRDH_1SDV_20200608T053406_20200608T053431_032918_03D02A_0D7F`: start and stop of sensing, absolute orbit."""
+
+
+def scene_time_ms(name: str) -> int | None:
+    """Sensing start in milliseconds since 1970 UTC; None if the name tells no time."""
+    found = _S2.match(name) or _S1.match(name)
+    if found is None:
+        return None
+    try:
+        when = dt.datetime.strptime(found["time"], "%Y%m%dT%H%M%S").replace(tzinfo=dt.UTC)
+    except ValueError:
+        return None
+    return int(when.timestamp()) * 1000
+
+
+def scene_tile(name: str) -> str | None:
+    """MGRS tile of a Sentinel-2 scene, e.g. `32TPT`; None if the name tells none."""
+    found = _S2.match(name)
+    return found["tile"] if found else None
