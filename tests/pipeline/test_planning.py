@@ -79,8 +79,8 @@ def test_the_placeholder_project_stops_the_build_but_not_the_plan(workflow):
     tree = yaml.safe_load((ROOT / "config" / "noldo_s12.yaml").read_text())
     tree["locations"]["count"] = 100
     config = workflow.write_config(tree)
-    assert workflow.run("--configfile", str(config), "-n").returncode == 0
-    done = workflow.run("--configfile", str(config))
+    assert workflow.run("build_nol", "--configfile", str(config), "-n").returncode == 0
+    done = workflow.run("build_nol", "--configfile", str(config))
     assert done.returncode != 0
     assert "your own Google Cloud project" in done.stdout + done.stderr
     assert not (workflow.folder / "results").exists()
@@ -117,11 +117,17 @@ def test_every_entry_of_the_cluster_profiles_is_commented():
 @pytest.mark.slow
 def test_the_papers_build_is_planned_in_under_a_minute_and_a_gigabyte(workflow):
     paper = str(ROOT / "config" / "noldo_s12.yaml")
+    for file in ("dw_test/meta.csv", "v1_dw_tile_metadata_for_public_release.xlsx", "Experts_tiles/a.tif"):
+        path = workflow.folder / "data/dynamic_world" / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    (workflow.folder / "data/osm").mkdir()
+    (workflow.folder / "data/osm/planet-latest.osm.pbf").touch()
     status, said, usage = workflow.run_measured("-n", "-q", "all", "--configfile", paper, cores=16)
     assert status == 0, said[-3000:]
     assert usage["cpu_s"] < 60  # of the CPU: other tests share the cores
     assert usage["peak_kb"] < 1_000_000
-    assert "fetch_pixels" in said
+    assert {"fetch_pixels", "pack_shard_dw", "label_osm"} <= set(said.split())
 
 
 def test_what_the_workflow_imports_while_planning_is_light():
