@@ -27,6 +27,10 @@ class OsmLabel:
     """Of those, polygons whose geometry was invalid and was repaired."""
     num_dropped: int
     """Polygons that could not be repaired."""
+    num_enclosing: int
+    """Polygons that cover the whole tile."""
+    num_lines: int
+    """Overpass: points, lines and areas without rings, which have a class and are left out."""
     counts: tuple[int, ...]
     """Pixels of each class in the tile's window."""
     share: float
@@ -53,6 +57,8 @@ def osm_label_schema() -> "pa.Schema":
         "num_polygons": pa.int32(),
         "num_repaired": pa.int32(),
         "num_dropped": pa.int32(),
+        "num_enclosing": pa.int32(),
+        "num_lines": pa.int32(),
         "counts": pa.list_(pa.int32()),
         "share": pa.float64(),
         "common": pa.int32(),

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from builders.areas import Area
 from builders.build import cut_of
 from builders.burn import Burnt, burn
 from builders.config import BuildConfig
@@ -22,7 +21,7 @@ from builders.osm_extract import collect_areas
 from builders.osm_extract import read_areas as read_extract_areas
 from builders.osm_label_table import OsmLabel, write_osm_labels
 from builders.outcome_table import read_outcomes, write_outcomes
-from builders.overpass import Overpass
+from builders.overpass import Overpass, PatchAreas
 from builders.overpass_access import OverpassAccess
 from builders.overpass_fetch import areas_path, check_policy, fetch_areas
 from builders.overpass_fetch import read_areas as read_overpass_areas
@@ -108,7 +107,13 @@ def run_osm_labels(config: BuildConfig, layout: Layout, *, job: int) -> None:
     tiles = read_tiles(layout.tiles)
     priorities = ranked(table) if osm.overlaps == "priority" else None
     made = [
-        _label(location, tiles[location.id], areas.get(location.id, ()), config=config, priorities=priorities)
+        _label(
+            location,
+            tiles[location.id],
+            areas.get(location.id, PatchAreas(())),
+            config=config,
+            priorities=priorities,
+        )
         if location in kept
         else _unasked(location, outcomes[location.id])
         for location in locations
@@ -128,11 +133,12 @@ def _section(config: BuildConfig) -> OpenStreetMap:
 
 def _areas(
     config: BuildConfig, layout: Layout, kept: Sequence[Location], *, table: TagTable, job: int
-) -> Mapping[int, Sequence[Area]]:
+) -> Mapping[int, PatchAreas]:
     """Location to its areas."""
     osm = _section(config)
     if osm.source == "extracts":
-        return read_extract_areas(layout.areas, job, extracts=osm.extracts)
+        found = read_extract_areas(layout.areas, job, extracts=osm.extracts)
+        return {location_id: PatchAreas(tuple(areas)) for location_id, areas in found.items()}
     server = overpass_server(config, layout)
     if not server.is_loopback:
         check_policy(config.locations.count)
@@ -141,8 +147,7 @@ def _areas(
     counts = fetch_areas(kept, source, layout.overpass, max_patches=None)
     logger.info("Overpass: %s; requests: %s", counts, dict(source.requests))
     return {
-        location.id: read_overpass_areas(areas_path(layout.overpass, location.id))[0].areas
-        for location in kept
+        location.id: read_overpass_areas(areas_path(layout.overpass, location.id))[0] for location in kept
     }
 
 
@@ -159,16 +164,16 @@ def overpass_server(config: BuildConfig, layout: Layout) -> OverpassServer:
 def _label(
     location: Location,
     tile: Tile,
-    areas: Sequence[Area],
+    areas: PatchAreas,
     *,
     config: BuildConfig,
     priorities: Mapping[int, int] | None,
 ) -> tuple[OsmLabel, Status]:
-    burnt = burn(areas, location.grid, priorities=priorities)
+    burnt = burn(areas.areas, location.grid, priorities=priorities)
     labels = _in_window(burnt.labels, tile.window)
     experts = read_label(Path(tile.label_file), max_side_px=config.patch_size_px).classes
     found = screen(experts, labels, window=tile.window, thresholds=_section(config))
-    return _record(location, burnt, labels, found), found.status
+    return _record(location, areas, burnt, labels, found), found.status
 
 
 def _in_window(labels: Labels, window: Sequence[int]) -> Labels:
@@ -179,13 +184,17 @@ def _in_window(labels: Labels, window: Sequence[int]) -> Labels:
     return inside
 
 
-def _record(location: Location, burnt: Burnt, labels: Labels, found: Screening) -> OsmLabel:
+def _record(
+    location: Location, areas: PatchAreas, burnt: Burnt, labels: Labels, found: Screening
+) -> OsmLabel:
     return OsmLabel(
         location_id=location.id,
         classes=labels.tobytes(),
         num_polygons=burnt.num_burnt,
         num_repaired=burnt.num_repaired,
         num_dropped=burnt.num_dropped,
+        num_enclosing=burnt.num_enclosing,
+        num_lines=areas.num_lines + areas.num_broken,
         counts=found.counts,
         share=found.share,
         common=found.common,
@@ -202,6 +211,8 @@ def _unasked(location: Location, outcome: LocationOutcome) -> tuple[OsmLabel, St
         num_polygons=0,
         num_repaired=0,
         num_dropped=0,
+        num_enclosing=0,
+        num_lines=0,
         counts=(0,) * len(OSM_LAND_USE.classes),
         share=0.0,
         common=0,

@@ -7,6 +7,7 @@ import numpy as np
 from builders.report_data import ReportData, TileData, config_value
 from builders.report_figures import Axis, Mark, bar_chart, percent, share_bars
 from builders.report_sections import day_axis, empty, panel, section, spread
+from builders.report_tables import fact_list
 from noldo.legend import PAPER_DW_SHARES_PERCENT, PAPER_OSM_SHARES_PERCENT
 
 PAPER_TILES = {"dw": "3,574 + 340 of 4,603", "osm": "1,375 + 400 of 3,914"}
@@ -112,4 +113,6 @@ def screening_section(data: ReportData) -> str:
         "pixel where both have one. Thresholds are in the config, every decision is in the column "
         "<code>osm_decision</code> of the index."
     )
-    return section(identifier, title, lead, f'<div class="panels">{"".join(panels)}</div>')
+    facts = fact_list({what: f"{number:,}" for what, number in data.run.areas.items()})
+    body = f'<div class="panels">{"".join(panels)}</div><div class="panel"><h3>Areas</h3>{facts}</div>'
+    return section(identifier, title, lead, body)

