@@ -6,14 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from builders.config import BuildConfig
+from builders.metadata import leading_product
 from builders.records import SeasonChoice, SeasonOutcome
-from builders.stack import has_product
 from noldo.errors import SourceError
 from noldo.products import NUM_DYNAMIC_WORLD_CLASSES, UNLABELLED, ArraySpec
 from noldo.status import Status
 
 S2_PRODUCTS = frozenset({"s2_l1c", "s2_l2a", "s2_scl"})
-"""Products of the Sentinel-2 scene itself: all must have observed a pixel for it to count as covered."""
+"""Products of the Sentinel-2 scene itself: all must have observed a pixel for it to count as covered. Where twins are
+optional, only the leading one must."""
 
 OFF_LATTICE = "off_lattice"
 """Key beside the arrays in what `ImagerySource.read` returns."""
@@ -64,7 +65,16 @@ def judge(
     """
     check_arrays(arrays, num_choices=len(choices), specs=specs, patch_size_px=size_px)
     return [
-        _verdict(_measure(arrays, position, choice=choice, specs=specs), config=config)
+        _verdict(
+            _measure(
+                arrays,
+                position,
+                choice=choice,
+                specs=specs,
+                required=frozenset({leading_product(config)}) if config.twins_are_optional else S2_PRODUCTS,
+            ),
+            config=config,
+        )
         for position, choice in enumerate(choices)
     ]
 
@@ -100,17 +110,13 @@ def _measure(
     *,
     choice: SeasonChoice,
     specs: Sequence[ArraySpec],
+    required: frozenset[str],
 ) -> SeasonOutcome:
     season = {spec.name: arrays[spec.name][position] for spec in specs}
     counts = class_counts(season["dynamic_world_10m"])
     return SeasonOutcome(
         choice=choice,
-        coverage_s2=observed_share(
-            season,
-            specs=[
-                spec for spec in specs if spec.product in S2_PRODUCTS and has_product(choice, spec.product)
-            ],
-        ),
+        coverage_s2=observed_share(season, specs=[spec for spec in specs if spec.product in required]),
         coverage_s1=observed_share(season, specs=[spec for spec in specs if spec.product == "s1_grd"]),
         label_share=sum(counts) / season["dynamic_world_10m"].size,
         class_counts=counts,

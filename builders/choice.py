@@ -157,7 +157,9 @@ def choose(location: Location, candidates: Sequence[Scene], config: BuildConfig)
         good, refused = _usable(scenes, season, location=location, config=config)
         ranked.append(good[: config.pairing.max_candidates])
         considered.append(_counted(len(good), refused) or _none_listed(config))
-    geometry = common_geometry([season[0].s1 for season in ranked if season])
+    # With one season of its own, a tile has no other to agree with: the nearest pass is paired.
+    seasons = [season[0].s1 for season in ranked if season] if location.date is None else []
+    geometry = common_geometry(seasons)
     empty = [
         f"{season.name} ({words})"
         for season, good, words in zip(config.seasons, ranked, considered, strict=True)
@@ -318,12 +320,17 @@ def _reason(one: Acquisition, *, date: dt.date, pair: Match | None, geometry: Ge
     if one.off_zone:
         parts.append(f"zone EPSG:{one.scene.crs_epsg}")
     if pair is not None:
-        parts += [f"S1 {pair.apart_ms / DAY_MS:.1f} days", _geometry_words(pair.scene, geometry)]
+        parts += [
+            f"S1 {pair.apart_ms / DAY_MS:.1f} days",
+            _geometry_words(pair.scene, geometry, one_season=one.nearest_first),
+        ]
     return ", ".join(parts)
 
 
-def _geometry_words(radar: Scene, geometry: Geometry) -> str:
+def _geometry_words(radar: Scene, geometry: Geometry, *, one_season: bool) -> str:
     direction = radar.orbit_pass or "unknown direction"
+    if one_season:
+        return direction
     if not geometry.orbit_pass:
         return f"{direction} (no direction serves all seasons)"
     if radar.orbit_pass != geometry.orbit_pass:

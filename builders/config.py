@@ -8,13 +8,12 @@ import hashlib
 import json
 import math
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, cast
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from builders.config_labels import ExpertTiles, OpenStreetMap
 from builders.config_sections import (
-    SUBSETS,
     Clouds,
     Frozen,
     Jobs,
@@ -29,7 +28,7 @@ from builders.config_sections import (
     multiple_of_six,
 )
 from noldo.errors import ConfigError
-from noldo.products import ArraySpec, array_specs
+from noldo.products import SUBSETS, ArraySpec, array_specs
 
 
 class BuildConfig(Frozen):
@@ -110,7 +109,8 @@ class BuildConfig(Frozen):
     @property
     def subsets(self) -> tuple[Subset, ...]:
         """What this config builds."""
-        return tuple(name for name in SUBSETS if name == "nol" or getattr(self, name) is not None)
+        found = (name for name in SUBSETS if name == "nol" or getattr(self, name) is not None)
+        return tuple(cast(Subset, name) for name in found)
 
     def of_subset(self, subset: Subset) -> "BuildConfig":
         """The config as the steps of one subset see it: places, sizes, seasons and limits are that subset's.
@@ -134,9 +134,8 @@ class BuildConfig(Frozen):
 
     @property
     def place_files(self) -> list[Path]:
-        """Files of the user's that decide where the locations of @NoL are, and in which split."""
-        named = (self.locations.points, self.locations.cities, *self.split.lists.values())
-        return [path for path in named if path is not None]
+        """Files of the user's that decide where the locations of @NoL are."""
+        return [path for path in (self.locations.points, self.locations.cities) if path is not None]
 
     @property
     def min_spacing_m(self) -> float:
@@ -156,7 +155,7 @@ class BuildConfig(Frozen):
         Who asks, how fast and from which address may change between two runs of one build. Of the subsets,
         only the own one counts: another may be added later.
         """
-        others = {str(name) for name in SUBSETS} - {self.subset, *(("dw",) if self.subset == "osm" else ())}
+        others = set(SUBSETS) - {self.subset, *(("dw",) if self.subset == "osm" else ())}
         tree: dict[str, object] = self.model_dump(mode="json", exclude=others)
         source, sandbox = self.source, self.sandbox
         # A server on this machine is never the real Earth Engine: their pixels must not meet in one folder.
@@ -164,6 +163,8 @@ class BuildConfig(Frozen):
             "imagery": "loopback" if source.is_loopback else "earth_engine",
             "native_lattice": source.native_lattice,
         }
+        if isinstance(osm := tree.get("osm"), dict):
+            del osm["node_index"]  # how an extract is read decides nothing
         tree["jobs"] = self.jobs.model_dump(mode="json", exclude={"dask_scheduler"})
         tree["sandbox"] = (
             {"seed": sandbox.seed, "catalogue": str(sandbox.catalogue or "")} if source.is_loopback else {}
@@ -202,7 +203,7 @@ def _tile_config(config: BuildConfig, tiles: ExpertTiles, kind: type[TileConfig]
     own: dict[str, Any] = {
         "locations": Locations(count=tiles.count),
         "patch_size_px": tiles.size_px,
-        "seasons": (Season(name=TILE_SEASON, window_days=max(1, tiles.max_days)),),
+        "seasons": (Season(name=TILE_SEASON, window_days=tiles.max_days),),
         "clouds": Clouds(
             max_scene_percent=tiles.max_scene_percent, min_label_share=0.0, min_coverage=tiles.min_coverage
         ),

@@ -8,6 +8,14 @@ from pydantic import Field, field_validator, model_validator
 
 from builders.config_sections import Frozen, Split, multiple_of_six
 
+TAG_TABLES = Path(__file__).parent / "tag_tables"
+"""Folder of the tables of tags that come with the project."""
+
+
+def spool_name(extract: Path) -> str:
+    """Name of an extract in a build: that of the file without its suffix."""
+    return extract.name.removesuffix(".pbf").removesuffix(".osm")
+
 
 class ExpertTiles(Frozen):
     """The subset @DW: places, dates and labels of Dynamic World's expert annotations."""
@@ -54,7 +62,7 @@ class ExpertTiles(Frozen):
         default=1.0,
         gt=0,
         le=1,
-        description="Least share of a tile's pixels that L1C and Sentinel-1 observed (0..1).",
+        description="Least share of a tile's square that L1C and Sentinel-1 observed (0..1).",
     )
     min_marked_share: float = Field(
         default=0.01, ge=0, le=1, description="Least share of a tile's pixels that the experts marked (0..1)."
@@ -129,7 +137,8 @@ class OpenStreetMap(Frozen):
     @property
     def tag_files(self) -> list[Path]:
         """The table of tags, if it is the user's own."""
-        return [Path(self.tags)] if self.tags.endswith(".csv") else []
+        bundled = {path.stem for path in TAG_TABLES.glob("*.csv")}
+        return [] if self.tags in bundled else [Path(self.tags)]
 
     @property
     def asks_sandbox(self) -> bool:
@@ -140,7 +149,7 @@ class OpenStreetMap(Frozen):
     def _has_extracts(self) -> Self:
         if bool(self.extracts) != (self.source == "extracts"):
             raise ValueError("`source: extracts` and `extracts` go together: give both or none")
-        names = [path.name for path in self.extracts]
+        names = [spool_name(path) for path in self.extracts]
         if len(set(names)) != len(names):
             raise ValueError(f"extracts: two files have the same name among {', '.join(names)}; rename one")
         return self

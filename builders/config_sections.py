@@ -14,9 +14,6 @@ Credentials = Literal["anonymous", "user", "application_default", "service_accou
 SplitName = Literal["train", "val", "test"]
 Subset = Literal["nol", "dw", "osm"]
 
-SUBSETS: tuple[Subset, ...] = ("nol", "dw", "osm")
-"""In the order in which they are built: @OSM takes its images from @DW."""
-
 SENTINEL_2_FIRST_DAY = dt.date(2015, 6, 27)
 """First Sentinel-2 imagery in the Earth Engine catalogue."""
 

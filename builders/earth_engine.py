@@ -374,7 +374,9 @@ def _season_scenes(place: Node, season: Season, *, config: BuildConfig) -> dict[
     # `lte` is sent as 'not greater than', which a scene without the property passes: it is not left out here.
     clear = ee.Filter.lte("CLOUDY_PIXEL_PERCENTAGE", metadata.searched_cloud_percent(config))
     leading = _by_distance(_touching(lead, patch, window).filter(clear), window)
-    scenes = {lead: leading.sort("CLOUDY_PIXEL_PERCENTAGE").limit(metadata.MAX_S2_SCENES)}
+    if metadata.prefers_clear(config):
+        leading = leading.sort("CLOUDY_PIXEL_PERCENTAGE")
+    scenes = {lead: leading.limit(metadata.MAX_S2_SCENES)}
     names = _names(scenes[lead])
     for product in others:
         if product == S1_GRD:

@@ -2,8 +2,9 @@
 
 A tile lies anywhere on the 10 m lattice of its UTM zone; the imagery around it is cut on the smallest square of the 60 m
 lattice that contains it. Labels are copied to their pixels there. A tile that is off the 10 m lattice is resampled: each
-lattice pixel whose centre the tile contains takes the class of the tile's pixel there (nearest neighbour, at most 5 m off in
-each direction), and the tile is flagged. Class ids are never interpolated.
+lattice pixel whose centre the tile contains takes the class of the tile's pixel there (nearest neighbour), and the tile is
+flagged. As both have pixels of 10 m, this moves the whole tile by at most 5 m in each direction. Class ids are never
+interpolated.
 """
 
 import hashlib
@@ -170,24 +171,22 @@ def place_label(
     if (round(a, 6), round(b, 9), round(d, 9), round(e, 6)) != (PIXEL_M, 0, 0, -PIXEL_M):
         raise InputError(f"label has pixels ({a:g}, {b:g}, {d:g}, {e:g}), expected 10 m, north up")
     classes = _classes(published)
-    x_snapped, x_is_on = _on_lattice(x_left)
-    y_snapped, y_is_on = _on_lattice(y_top)
-    grid = _grid_around(x_snapped, y_snapped, published.shape, epsg=epsg)
+    x_lattice, y_lattice = _nearest(x_left), -_nearest(-y_top)
+    grid = _grid_around(x_lattice, y_lattice, published.shape, epsg=epsg)
     if grid.size_px > max_side_px:
         raise InputError(
             f"label of {published.shape[1]} x {published.shape[0]} px needs {grid.size_px} px of imagery, "
             f"but dw.size_px is {max_side_px}"
         )
-    rows = _source_pixels(grid.y_ul - y_snapped, grid.size_px, published.shape[0])
-    columns = _source_pixels(x_snapped - grid.x_ul, grid.size_px, published.shape[1])
+    top, left = (grid.y_ul - y_lattice) // PIXEL_M, (x_lattice - grid.x_ul) // PIXEL_M
+    bottom, right = top + published.shape[0], left + published.shape[1]
     placed = np.full(grid.shape(), UNLABELLED, np.uint8)
-    inside_y, inside_x = rows >= 0, columns >= 0
-    placed[np.ix_(inside_y, inside_x)] = classes[np.ix_(rows[inside_y], columns[inside_x])]
+    placed[top:bottom, left:right] = classes
     return ExpertLabel(
         grid=grid,
-        window=(*_ends(inside_y), *_ends(inside_x)),
+        window=(top, bottom, left, right),
         classes=placed,
-        resampled=not (x_is_on and y_is_on),
+        resampled=max(abs(x_left - x_lattice), abs(y_top - y_lattice)) > ON_LATTICE_M,
         side_px=max(published.shape),
     )
 
@@ -204,35 +203,21 @@ def _classes(published: np.ndarray) -> Labels:
     return classes
 
 
-def _on_lattice(metres: float) -> tuple[float, bool]:
-    """The coordinate, put on the 10 m lattice if it is there but for rounding, and whether it is."""
-    nearest = PIXEL_M * round(metres / PIXEL_M)
-    return (float(nearest), True) if abs(metres - nearest) <= ON_LATTICE_M else (metres, False)
+def _nearest(metres: float) -> int:
+    """The first edge of the lattice whose pixel has its centre behind this edge of the tile: at most 5 m away."""
+    return PIXEL_M * math.ceil(round(metres - PIXEL_M / 2, 6) / PIXEL_M)
 
 
-def _grid_around(x_left: float, y_top: float, shape: tuple[int, ...], *, epsg: int) -> Grid:
-    """The smallest square on the 60 m lattice of Sentinel-2 that contains a raster of 10 m pixels."""
+def _grid_around(x_left: int, y_top: int, shape: tuple[int, ...], *, epsg: int) -> Grid:
+    """The smallest square on the 60 m lattice of Sentinel-2 that contains some pixels of the 10 m lattice."""
     offset = SOUTHERN_OFFSET_M if epsg // 100 == 327 else 0
-    x_ul = LATTICE_M * math.floor(x_left / LATTICE_M)
-    y_ul = LATTICE_M * math.ceil((y_top - offset) / LATTICE_M) + offset
+    x_ul = x_left // LATTICE_M * LATTICE_M
+    y_ul = _up(y_top - offset) + offset
     height, width = shape
     reach_m = max(x_left + PIXEL_M * width - x_ul, y_ul - (y_top - PIXEL_M * height))
-    return Grid(epsg, x_ul, y_ul, LATTICE_M * math.ceil(reach_m / LATTICE_M) // PIXEL_M)
+    return Grid(epsg, x_ul, y_ul, _up(reach_m) // PIXEL_M)
 
 
-def _source_pixels(start_m: float, num_target: int, num_source: int) -> NDArray[np.int64]:
-    """(target,): the source pixel that holds the centre of each target pixel; -1 outside the source.
-
-    Parameters
-    ----------
-    start_m
-        From the first edge of the target to the first edge of the source, in metres, in the direction of the axis.
-    """
-    centres_m = PIXEL_M * (np.arange(num_target) + 0.5) - start_m
-    source = np.floor(centres_m / PIXEL_M).astype(np.int64)
-    return np.where((source >= 0) & (source < num_source), source, -1)
-
-
-def _ends(inside: NDArray[np.bool_]) -> tuple[int, int]:
-    positions = np.flatnonzero(inside)
-    return int(positions[0]), int(positions[-1]) + 1
+def _up(metres: int) -> int:
+    """The next multiple of 60 m that is not less."""
+    return -(-metres // LATTICE_M) * LATTICE_M

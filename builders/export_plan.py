@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from builders.export_layout import asset_key
+from noldo.crops import imagery_sides_px
 from noldo.errors import ConfigError, StoreError
-from noldo.grids import LATTICE_M, Grid
+from noldo.grids import Grid
 from noldo.products import ArraySpec
 from noldo.status import Status
 from noldo.store import StoreLayout
@@ -131,23 +132,7 @@ def _planned(
 ) -> PlannedLocation:
     side = layout.patch_size_px
     if subset != WHOLE_PATCHES:
-        side = valid_side_px(rows["window"][row].tolist(), layout)
+        side = int(imagery_sides_px(layout, rows["window"][row : row + 1])[0])
     epsg, x_ul, y_ul = (int(rows[name][row]) for name in ("crs_epsg", "x_ul", "y_ul"))
     grid = Grid(epsg, x_ul, y_ul, side) if epsg else None
     return PlannedLocation(row=row, id=int(rows["id"][row]), side_px=side, grid=grid)
-
-
-def valid_side_px(window: Sequence[int], layout: StoreLayout) -> int:
-    """Side of the square of 10 m pixels, from the upper left corner, that holds all imagery of a location.
-
-    Coarse bands cover whole pixels of their own, so where there are any the side is a multiple of 60 m.
-
-    Parameters
-    ----------
-    window
-        First row, row stop, first column, column stop of the valid 10 m pixels; all zeros: not told, the whole patch.
-    """
-    largest = max(window[1], window[3]) or layout.patch_size_px
-    coarse = any(spec.resolution_m > FINEST_M for spec in layout.specs)
-    step = LATTICE_M // FINEST_M if coarse else 1
-    return min(-(-largest // step) * step, layout.patch_size_px)

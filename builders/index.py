@@ -6,7 +6,7 @@ locations need little memory, and the bytes do not depend on how the work was cu
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy as np
 from builders.build import cut_of
 from builders.config import BuildConfig
 from builders.index_extras import Extras, extras_of
+from builders.label_provenance import label_provenance
 from builders.layout import Layout
 from builders.location_table import read_locations
 from builders.manifest_writer import RowTotals, manifest_of
@@ -22,6 +23,7 @@ from builders.outlines import outlines
 from builders.pack import store_attributes, store_layout
 from builders.records import COLLECTIONS, Location, LocationOutcome, SeasonOutcome
 from builders.run_record import run_report
+from builders.splits import listed_splits
 from builders.statistics import read_statistics
 from noldo.atomic import atomic_file
 from noldo.errors import InputError
@@ -67,6 +69,7 @@ def run_index(config: BuildConfig, layout: Layout) -> None:
     attributes = {**store_attributes(config), "statistics": bands}
     create_store(layout.store, store_layout(config), attributes=attributes)
     extras = extras_of(config, layout)
+    listed = _listed(config, layout)
     totals = RowTotals.none()
     arrays = _empty_rows(config)
     with atomic_file(layout.index) as file:
@@ -74,17 +77,33 @@ def run_index(config: BuildConfig, layout: Layout) -> None:
 
         options = {"compression": "zstd", "version": "2.6", "write_page_checksum": True}
         with pq.ParquetWriter(file, extended_schema(extras.columns), **options) as writer:
-            for group in _groups(config, layout):
+            for group in _groups(config, layout, listed):
                 writer.write_table(index_table(group, config, extras), row_group_size=ROWS_PER_GROUP)
                 fill_rows(arrays, group, extras)
                 totals = totals.plus([(one.outcome.status, one.location.split) for one in group])
     write_rows(layout.store, arrays)
     write_run_report(layout.run, run_report(config, layout))
-    write_manifest(layout.manifest, manifest_of(config, statistics, totals))
+    write_manifest(
+        layout.manifest, manifest_of(config, statistics, totals, provenance=label_provenance(config, layout))
+    )
     logger.info("index of %s locations written, %s of them kept", totals.tried, totals.kept)
 
 
-def _groups(config: BuildConfig, layout: Layout) -> Iterator[list[Tried]]:
+def _listed(config: BuildConfig, layout: Layout) -> dict[int, str] | None:
+    """Location to its split, where lists decide it; None where it was decided with the places.
+
+    Lists come in last, so that correcting one changes the index and asks for no pixel again.
+    """
+    if config.split.by != "lists":
+        return None
+    places = [(location.id, location.place) for location in read_locations(layout.locations)]
+    splits = listed_splits(config.split, places)
+    return {id_: split for (id_, _), split in zip(places, splits, strict=True)}
+
+
+def _groups(
+    config: BuildConfig, layout: Layout, listed: Mapping[int, str] | None = None
+) -> Iterator[list[Tried]]:
     """All locations in row order, in lists of `ROWS_PER_GROUP`."""
     cut = cut_of(config)
     pending: list[Tried] = []
@@ -97,6 +116,8 @@ def _groups(config: BuildConfig, layout: Layout) -> Iterator[list[Tried]]:
                 f"{layout.outcomes(job)}: is about other locations than rows {rows.start} to {rows.stop - 1} of "
                 f"{layout.locations}; delete it and run the build again: job {job} is redone"
             )
+        if listed is not None:
+            locations = [replace(one, split=listed[one.id]) for one in locations]
         pending += [
             Tried(row, *pair) for row, pair in zip(rows, zip(locations, outcomes, strict=True), strict=True)
         ]

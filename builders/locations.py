@@ -15,7 +15,7 @@ from builders.points import Point, read_points, refuse
 from builders.records import Location
 from builders.sampling import SENTINEL_2_LATITUDES, sample_locations
 from builders.spacing import Spacing, earth_centred
-from builders.splits import assign_splits, listed_splits
+from builders.splits import assign_splits
 from noldo.errors import InputError
 from noldo.grids import Grid
 
@@ -114,12 +114,7 @@ def _drawn(config: BuildConfig, is_land: LandTest) -> list[Location]:
 def _locations(
     config: BuildConfig, patches: Patches, *, ids: Sequence[int], places: Sequence[str]
 ) -> list[Location]:
-    if config.split.by == "lists":
-        splits = listed_splits(
-            config.split, [(str(id_), place) for id_, place in zip(ids, places, strict=True)]
-        )
-    else:
-        splits = assign_splits(patches.lon, patches.lat, config.split)
+    splits = assign_splits(patches.lon, patches.lat, config.split)
     columns = zip(ids, patches.lon.tolist(), patches.lat.tolist(), patches.grids, places, splits, strict=True)
     return [Location(*values) for values in columns]
 

@@ -4,7 +4,7 @@ Equal data give equal bytes: no times, no versions of packages, no addresses, no
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, Self
@@ -51,8 +51,20 @@ class RowTotals:
         return sum(number for (found, _), number in self.counts.items() if found == status)
 
 
-def manifest_of(config: BuildConfig, statistics: StoreStatistics, totals: RowTotals) -> Manifest:
-    """The manifest of a build."""
+def manifest_of(
+    config: BuildConfig,
+    statistics: StoreStatistics,
+    totals: RowTotals,
+    *,
+    provenance: Mapping[str, Mapping[str, Any]],
+) -> Manifest:
+    """The manifest of a subset.
+
+    Parameters
+    ----------
+    provenance
+        Clean label product to what it was made of.
+    """
     store = store_layout(config)
     layout = Layout(config.name, subset=config.subset)
     return Manifest(
@@ -88,6 +100,7 @@ def manifest_of(config: BuildConfig, statistics: StoreStatistics, totals: RowTot
         sources=source_records(config),
         locations_per_shard=config.jobs.locations_per_shard,
         codec=config.codec,
+        label_provenance={product: dict(facts) for product, facts in provenance.items()},
         files={"store": layout.store.name, "index": layout.index.name, "run": layout.run.name},
     )
 

@@ -21,7 +21,7 @@ from builders.records import DYNAMIC_WORLD, S1_GRD, S2_L1C, S2_L2A, Location, Sc
 from builders.retries import GarbledAnswerError
 
 MAX_S2_SCENES = 60
-"""Scenes of one season and location, clearest first. Five-day repeats in 91 days give 19 an orbit and tile."""
+"""Scenes of one season and location, clearest first (of tiles: nearest first). Five-day repeats in 91 days give 19 an orbit and tile."""
 
 MAX_S1_SCENES = 200
 """Passes of one season and location, closest to the reference date first."""
@@ -113,6 +113,11 @@ def leading_product(config: BuildConfig) -> str:
 def searched_cloud_percent(config: BuildConfig) -> float:
     """Scenes with more clouds are not asked for. Labels of a location's own may be of a cloudy scene: all are asked for."""
     return 100.0 if config.subset != "nol" else config.clouds.max_scene_percent
+
+
+def prefers_clear(config: BuildConfig) -> bool:
+    """Where a list of scenes is cut, the clearest stay; with labels of its own, a location keeps the nearest in time."""
+    return config.subset == "nol"
 
 
 def searched_products(config: BuildConfig) -> tuple[str, ...]:

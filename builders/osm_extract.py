@@ -22,6 +22,7 @@ import shapely
 from builders import versions
 from builders.area_spool import SpoolWriter, read_spool, record
 from builders.areas import Area
+from builders.config_labels import spool_name
 from builders.osm_reader import AreaBatch, AreaReader, NodeIndex, Tally, choose_node_index, data_timestamp
 from builders.osm_report import (
     RECEIPT,
@@ -161,11 +162,6 @@ def sum_areas(extract: Path, table: TagTable, *, node_index: NodeIndex = "auto")
         for _ in reader:
             pass
     return reader.tally
-
-
-def spool_name(extract: Path) -> str:
-    """Name of an extract's folder: that of the file without its suffix."""
-    return extract.name.removesuffix(".pbf").removesuffix(".osm")
 
 
 def purpose_of(patches: Patches, table: TagTable, *, per_job: int) -> Purpose:

@@ -27,6 +27,8 @@ class OsmLabel:
     """Of those, polygons whose geometry was invalid and was repaired."""
     num_dropped: int
     """Polygons that could not be repaired."""
+    num_split: int
+    """Polygons that ran across the antimeridian in one piece and were cut there; extracts count them as they are read."""
     num_enclosing: int
     """Polygons that cover the whole tile."""
     num_lines: int
@@ -57,6 +59,7 @@ def osm_label_schema() -> "pa.Schema":
         "num_polygons": pa.int32(),
         "num_repaired": pa.int32(),
         "num_dropped": pa.int32(),
+        "num_split": pa.int32(),
         "num_enclosing": pa.int32(),
         "num_lines": pa.int32(),
         "counts": pa.list_(pa.int32()),

@@ -14,7 +14,7 @@ from builders.build import cut_of
 from builders.burn import Burnt, burn
 from builders.config import BuildConfig
 from builders.config_labels import OpenStreetMap
-from builders.expert_labels import Labels, read_label
+from builders.expert_labels import Labels
 from builders.layout import Layout
 from builders.location_table import read_locations
 from builders.osm_extract import collect_areas
@@ -30,7 +30,7 @@ from builders.records import Location, LocationOutcome
 from builders.sandbox_process import end_with_sandbox, overpass_url
 from builders.screening import Screening, screen
 from builders.tag_table import TagTable, load_tag_table, ranked
-from builders.tiles import Tile, read_tiles
+from builders.tiles import Tile, read_planned_label, read_tiles
 from noldo.atomic import write_if_changed
 from noldo.errors import InputError
 from noldo.legend import OSM_LAND_USE
@@ -171,7 +171,7 @@ def _label(
 ) -> tuple[OsmLabel, Status]:
     burnt = burn(areas.areas, location.grid, priorities=priorities)
     labels = _in_window(burnt.labels, tile.window)
-    experts = read_label(Path(tile.label_file), max_side_px=config.patch_size_px).classes
+    experts = read_planned_label(tile, max_side_px=config.patch_size_px).classes
     found = screen(experts, labels, window=tile.window, thresholds=_section(config))
     return _record(location, areas, burnt, labels, found), found.status
 
@@ -193,6 +193,7 @@ def _record(
         num_polygons=burnt.num_burnt,
         num_repaired=burnt.num_repaired,
         num_dropped=burnt.num_dropped,
+        num_split=burnt.num_split,
         num_enclosing=burnt.num_enclosing,
         num_lines=areas.num_lines + areas.num_broken,
         counts=found.counts,
@@ -211,6 +212,7 @@ def _unasked(location: Location, outcome: LocationOutcome) -> tuple[OsmLabel, St
         num_polygons=0,
         num_repaired=0,
         num_dropped=0,
+        num_split=0,
         num_enclosing=0,
         num_lines=0,
         counts=(0,) * len(OSM_LAND_USE.classes),

@@ -11,6 +11,7 @@ from builders.osm_report import ExtractReport
 from noldo.errors import InputError
 
 _EXTRACT_COUNTS = {
+    "num_repaired": "areas repaired",
     "num_split": "areas across the antimeridian, cut there",
     "num_invalid": "areas of extracts without a surface, dropped",
     "num_cut_off_ways": "ways cut off by an extract, dropped",
@@ -36,18 +37,26 @@ def area_counts(config: BuildConfig, layout: Layout) -> dict[str, int]:
                 counts["tiles screened"] += 1
                 counts["tiles without any polygon"] += label.num_polygons == 0
                 counts["polygons burnt"] += label.num_polygons
-                counts["polygons repaired"] += label.num_repaired
+                counts["areas repaired"] += label.num_repaired
+                counts["areas across the antimeridian, cut there"] += label.num_split
                 counts["polygons dropped"] += label.num_dropped
                 counts["polygons around a whole tile"] += label.num_enclosing
                 counts["points, lines and broken areas left out"] += label.num_lines
     assert config.osm is not None, "subset @OSM exists only with a section `osm`"
     for number in range(len(config.osm.extracts)):
-        tally = _report(layout, number).tally
+        tally = read_extract_report(layout, number).tally
         counts.update({words: getattr(tally, name) for name, words in _EXTRACT_COUNTS.items()})
     return dict(counts)
 
 
-def _report(layout: Layout, extract: int) -> ExtractReport:
+def read_extract_report(layout: Layout, extract: int) -> ExtractReport:
+    """What a pass over one extract of the config found.
+
+    Raises
+    ------
+    InputError
+        If there is no such report.
+    """
     path = layout.extract_report(extract)
     try:
         return ExtractReport.from_json(json.loads(path.read_bytes()))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from builders.config import BuildConfig, OsmConfig, TileConfig
 from builders.layout import Layout
 from noldo.errors import StoreError
 from noldo.legend import DYNAMIC_WORLD, LEGEND_OF_PRODUCT, Legend
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 
 DAY_MS = 86_400_000
 
-PRIMARY_LABEL = {"nol": "dynamic_world", "dw": "expert", "osm": "osm"}
+PRIMARY_LABEL: dict[str, str] = {
+    config.subset: config.primary_label for config in (BuildConfig, TileConfig, OsmConfig)
+}
 """Subset to the product of its own labels."""
 
 COLUMNS = (

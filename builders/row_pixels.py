@@ -1,19 +1,17 @@
 """Where the pixels of a kept location come from when its shard is packed: its spool, its label file, another subset."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from builders.config import BuildConfig
-from builders.expert_labels import read_label
 from builders.layout import Layout
 from builders.osm_label_table import read_osm_labels
 from builders.records import Location
 from builders.spool import staged_arrays
-from builders.tiles import Tile, read_tiles
-from noldo.errors import InputError, ShardMissingError
+from builders.tiles import Tile, read_planned_label, read_tiles
+from noldo.errors import ShardMissingError
 from noldo.products import ArraySpec
 from noldo.reader import StoreReader
 
@@ -70,21 +68,8 @@ class WithExperts:
         images = self._images.read(location, specs) if any(s.product != "expert" for s in specs) else {}
         if all(spec.product != "expert" for spec in specs):
             return images
-        tile = self._tiles[location.id]
-        try:
-            label = read_label(Path(tile.label_file), max_side_px=self._size_px)
-        except InputError as error:
-            raise _changed(tile, str(error)) from None
-        if label.digest() != tile.label_digest:
-            raise _changed(tile, "other classes or another place than before")
+        label = read_planned_label(self._tiles[location.id], max_side_px=self._size_px)
         return {**images, "expert_10m": label.classes[np.newaxis]}
-
-
-def _changed(tile: Tile, found: str) -> InputError:
-    return InputError(
-        f"{tile.label_file}: changed since the tiles were planned ({found}); restore the file, or give this build "
-        "another name"
-    )
 
 
 class WithOsm:

@@ -8,7 +8,8 @@ locations there are, nor on the other blocks.
 import hashlib
 import logging
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -53,41 +54,72 @@ def assign_splits(lon: Floats, lat: Floats, split: Split) -> list[str]:
     return [names[pair] for pair in pairs]
 
 
-def listed_splits(split: Split, places: Sequence[tuple[str, str]]) -> list[str]:
+def listed_splits(split: Split, places: Sequence[tuple[int, str]]) -> list[str]:
     """Split of each place, as the lists of the config say; empty for places in none of them.
 
     Parameters
     ----------
     places
-        (id, name) of each place; a line of a list may be either.
+        (id, name) of each place; a line of a list may be either, or the name of a file of the place
+        (`s2_<name>.tif`), or an id with zeros before it, as SSL4EO-S12's folders have it (`0000123`).
 
     Raises
     ------
     InputError
-        If a list can't be read, or a place stands in two of them.
+        If a list can't be read, a place stands in two of them, or a list has no place of this build.
     """
     listed: dict[str, str] = {}
     for name, path in split.lists.items():
         for line in _lines(path):
-            if listed.setdefault(line, name) != name:
+            if listed.setdefault(_key(line), name) != name:
                 raise InputError(
-                    f"{path}: {line} is listed for {listed[line]}, too; remove it from one of the lists"
+                    f"{path}: {line} is listed for {listed[_key(line)]}, too; remove it from one of the lists"
                 )
-    found = [{listed[key] for key in place if key in listed} for place in places]
+    found = [{listed[key] for key in _keys(*place) if key in listed} for place in places]
     for place, splits in zip(places, found, strict=True):
         if len(splits) > 1:
             raise InputError(
                 f"place {place[0]} ({place[1]}) is listed by id for one split and by name for another; remove one"
             )
-    unknown = listed.keys() - {key for place in places for key in place}
+    _tell(split, listed, places, num_listed=sum(map(bool, found)))
+    return [next(iter(splits), "") for splits in found]
+
+
+_FILE = re.compile(r"(?:(?:s1|s2|s2c|s2a|dw|osm|label)_(?=dw_|-?\d))?(.*?)(?:\.tif)?")
+"""Prefix and suffix of the files of a place, around its name."""
+
+
+def _key(text: str) -> str:
+    """What a line of a list and an id or a name of a place have in common."""
+    found = _FILE.fullmatch(text)
+    name = found[1] if found else text
+    return str(int(name)) if name.isdigit() else name.removeprefix("dw_")
+
+
+def _keys(id_: int, name: str) -> set[str]:
+    return {str(id_), _key(name)} - {""}
+
+
+def _tell(
+    split: Split, listed: Mapping[str, str], places: Sequence[tuple[int, str]], *, num_listed: int
+) -> None:
+    """Counts for people; a list that knows none of the places is an error, and was meant for others."""
+    known = {key for place in places for key in _keys(*place)}
+    for name, path in split.lists.items():
+        keys = [key for key, of in listed.items() if of == name]
+        if not known & set(keys):
+            raise InputError(
+                f"{path}: none of its {len(keys)} entries is an id or a name of a place of this build (e.g. {places[0][0]} or "
+                f"{places[0][1]!r}); correct split.lists"
+            )
+    unknown = sorted(listed.keys() - known)
     logger.info(
         "%d places are in the lists of splits, %d in none of them; %d listed names are no place of this build%s",
-        sum(map(bool, found)),
-        len(found) - sum(map(bool, found)),
+        num_listed,
+        len(places) - num_listed,
         len(unknown),
-        f", e.g. {sorted(unknown)[0]}" if unknown else "",
+        f", e.g. {unknown[0]}" if unknown else "",
     )
-    return [next(iter(splits), "") for splits in found]
 
 
 def _lines(path: Path) -> list[str]:

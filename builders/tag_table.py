@@ -12,13 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from builders.config_labels import TAG_TABLES
 from noldo.errors import ConfigError, InputError
 from noldo.legend import OSM_LAND_USE
 
 Tags = Mapping[str, str]
-
-TABLES = Path(__file__).parent / "tag_tables"
-"""Folder of the tables that come with the project."""
 
 DEFAULT_KEYS = ("landuse", "natural", "leisure")
 """Order of the keys where a table does not say."""
@@ -106,7 +104,7 @@ def ranked(table: TagTable) -> Mapping[int, int]:
 
 def bundled_tables() -> tuple[str, ...]:
     """Names of the tables that come with the project."""
-    return tuple(sorted(path.stem for path in TABLES.glob("*.csv")))
+    return tuple(sorted(path.stem for path in TAG_TABLES.glob("*.csv")))
 
 
 def load_tag_table(name_or_path: str | Path) -> TagTable:
@@ -117,7 +115,7 @@ def load_tag_table(name_or_path: str | Path) -> TagTable:
     InputError
         With the line that can't be used, or the names there are.
     """
-    path = TABLES / f"{name_or_path}.csv" if str(name_or_path) in bundled_tables() else Path(name_or_path)
+    path = TAG_TABLES / f"{name_or_path}.csv" if str(name_or_path) in bundled_tables() else Path(name_or_path)
     return _Parser(path, _read(path)).table()
 
 

@@ -12,9 +12,10 @@ The coordinates only place tiles whose label can't be read; everything else foll
 """
 
 import datetime as dt
+import logging
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from typing import Any
 from builders.csv_table import Row, named_rows, read_csv
 from builders.points import refuse
 from noldo.errors import InputError
+
+logger = logging.getLogger(__name__)
 
 _ALIASES = {
     "dw_id": "name",
@@ -62,6 +65,8 @@ class TileRow:
     hemisphere: str
     is_validation: bool
     """It stands in the table of the validation tiles."""
+    names_unread_scene: bool
+    """The table names a scene, but not as ESA or Earth Engine do."""
     where: str
     """File and line, for messages."""
 
@@ -75,6 +80,14 @@ def read_tile_tables(paths: Sequence[Path]) -> list[TileRow]:
         If a table can't be used, a tile has no date, or a name stands there twice.
     """
     tiles = [_tile(path, row) for path in paths for row in _read(path)]
+    unread = [tile.where for tile in tiles if tile.names_unread_scene]
+    if unread:
+        logger.warning(
+            "%d tiles name a scene that can't be read as a name of Sentinel-2 (the first: %s); the scene nearest in time is "
+            "taken for the labelled one's place",
+            len(unread),
+            unread[0],
+        )
     counts = Counter(tile.name for tile in tiles)
     for path in paths[:1]:
         repeated = [f"{name} ({times} times)" for name, times in counts.items() if times > 1]
@@ -130,9 +143,7 @@ def _tile(path: Path, row: Row) -> TileRow:
     name = Path(cells["name"]).name.removesuffix(".tif").removeprefix("label_")
     if not name:
         raise InputError(f"{where}: a tile without a name; complete or remove this line")
-    found = _INDEX.fullmatch(cells.get("scene_index", "")) or _PRODUCT_ID.fullmatch(
-        cells.get("product_id", "")
-    )
+    found = _scene(cells)
     place = _PLACE_OF_NAME.search(name)
     return TileRow(
         name=name,
@@ -142,9 +153,17 @@ def _tile(path: Path, row: Row) -> TileRow:
         lat=_degrees(cells.get("lat", "")) if place is None else _degrees(place["lat"]),
         biome=cells.get("biome_name") or cells.get("biome", ""),
         hemisphere=cells.get("hemisphere", ""),
-        is_validation="scene_index" in cells,
+        is_validation=bool(cells.get("scene_index")),
+        names_unread_scene=found is None and any(cells.get(key) for key in ("scene_index", "product_id")),
         where=where,
     )
+
+
+def _scene(cells: Mapping[str, str]) -> re.Match[str] | None:
+    """The scene that either column names, as ESA or as Earth Engine does; None if neither can be read."""
+    names = [cells.get(column, "").removesuffix(".SAFE") for column in ("scene_index", "product_id")]
+    found = [pattern.fullmatch(name) for name in names for pattern in (_INDEX, _PRODUCT_ID)]
+    return next((match for match in found if match), None)
 
 
 def _date(text: str, *, name: str, index: str, where: str) -> dt.date:

@@ -6,6 +6,7 @@ A tile whose label can't be used keeps its place in the build, with its refusal;
 import datetime as dt
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ from builders.parquet import read_rows, write_rows
 from builders.patches import centres, place_patches
 from builders.points import NUM_NAMED
 from builders.records import Location
-from builders.splits import assign_splits, listed_splits
+from builders.splits import assign_splits
 from builders.tile_table import TileRow, read_tile_tables
 from builders.tiles_of_sandbox import LABEL_FOLDER, META_FILE, TABLE_FILE
 from noldo.errors import InputError
@@ -94,6 +95,30 @@ def read_tiles(path: Path) -> dict[int, Tile]:
     return {
         row["location_id"]: Tile(**{**row, **{name: tuple(row[name]) for name in sequences}}) for row in rows
     }
+
+
+def read_planned_label(tile: Tile, *, max_side_px: int) -> ExpertLabel:
+    """The label of a tile, which must be as it was when the tile was planned.
+
+    Raises
+    ------
+    InputError
+        If the file is gone or holds something else.
+    """
+    try:
+        label = read_label(Path(tile.label_file), max_side_px=max_side_px)
+    except InputError as error:
+        raise _changed(tile, str(error)) from None
+    if label.digest() != tile.label_digest:
+        raise _changed(tile, "other classes or another place than before")
+    return label
+
+
+def _changed(tile: Tile, found: str) -> InputError:
+    return InputError(
+        f"{tile.label_file}: changed since the tiles were planned ({found}); restore the file, or give this build "
+        "another name"
+    )
 
 
 def run_tiles(config: BuildConfig, layout: Layout) -> None:
@@ -207,8 +232,6 @@ def _locations(config: BuildConfig, planned: Sequence[_Planned]) -> list[Locatio
     lon, lat = centres(grids)
     if config.split.by == "published":
         splits = ["test" if one.is_validation else "train" for one in planned]
-    elif config.split.by == "lists":
-        splits = listed_splits(config.split, [(str(n), one.row.name) for n, one in enumerate(planned)])
     else:
         splits = assign_splits(lon, lat, config.split)
     return [
@@ -229,8 +252,12 @@ def _locations(config: BuildConfig, planned: Sequence[_Planned]) -> list[Locatio
 
 def _guessed_grid(row: TileRow) -> Grid:
     """Where the tables say that a tile lies whose label does not tell; such a tile is never fetched."""
-    lon, lat = np.array([row.lon or 0.0]), np.array([row.lat or 0.0])
-    return place_patches(lon, lat, size_px=510).grids[0]
+    places = [(row.lon, row.lat), (0.0, 0.0)]
+    for lon, lat in places:
+        with suppress(InputError):  # no place in UTM, or no number
+            if lon is not None and lat is not None:
+                return place_patches(np.array([lon]), np.array([lat]), size_px=510).grids[0]
+    raise AssertionError("0, 0 lies in UTM")
 
 
 def _tell(locations: Sequence[Location], path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Literal, Self
 import numpy as np
 
 from noldo.errors import ConfigError
+from noldo.grids import LATTICE_M
 from noldo.store import StoreLayout
 
 
@@ -21,15 +22,20 @@ def coarsest_px(layout: StoreLayout) -> int:
 def imagery_sides_px(layout: StoreLayout, windows: np.ndarray) -> np.ndarray:
     """(row,) side of the square of valid imagery, in pixels of 10 m.
 
+    Where the patch is cut on the 60 m lattice, as builds do, so is the imagery of each location; imports of other sizes
+    end with their window.
+
     Parameters
     ----------
     windows
-        (row, 4) first row, row stop, first column, column stop: the small array `window`.
+        (row, 4) first row, row stop, first column, column stop: the small array `window`. All zeros: not told, the
+        whole patch.
     """
-    step = coarsest_px(layout)
+    lattice_px = LATTICE_M // 10
+    step = 1 if layout.patch_size_px % lattice_px else lattice_px
     stops = np.maximum(windows[:, 1], windows[:, 3]).astype(np.int64)
     sides: np.ndarray = np.minimum(-(-stops // step) * step, layout.patch_size_px)
-    return sides
+    return np.where(stops == 0, layout.patch_size_px, sides)
 
 
 @dataclass(frozen=True)

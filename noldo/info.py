@@ -5,7 +5,7 @@ from typing import Any
 
 from noldo.errors import StoreError
 from noldo.manifest import Manifest, RunReport, parse_manifest, parse_run_report
-from noldo.paths import SubsetPaths, find_subset, find_subsets
+from noldo.paths import SubsetPaths, find_finished, find_subset
 from noldo.remote import RemoteFiles
 
 
@@ -38,7 +38,7 @@ def info_of_all(path: str | Path) -> dict[str, dict[str, Any]]:
     StoreFormatError
         If one is of another format.
     """
-    return {paths.subset: _summary(paths) for paths in find_subsets(path)}
+    return {paths.subset: _summary(paths) for paths in find_finished(path)}
 
 
 def _summary(paths: SubsetPaths) -> dict[str, Any]:

@@ -158,6 +158,10 @@ class Manifest(Record):
     files: dict[str, str] = Field(
         default_factory=dict, description="`store`, `index`, `run`: names beside this file."
     )
+    label_provenance: dict[str, dict[str, Any]] = Field(
+        default_factory=dict,
+        description="Clean label product to what it was made of: files by name and SHA-256, table of tags.",
+    )
     georeference: Literal["exact", "approximate", "none"] = Field(
         default="exact",
         description="Imported data may lie up to 10 px off (`approximate`), or have no known place (`none`).",

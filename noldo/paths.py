@@ -1,10 +1,14 @@
 """Where the files of subsets lie, given what a user types: a results folder, a store, or a URL."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 from noldo.errors import StoreError
+from noldo.products import SUBSETS
 from noldo.reader import Files, open_files
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -43,10 +47,6 @@ class SubsetPaths:
         return Path(self.root) / f"{self.subset}{suffix}"
 
 
-SUBSETS = ("nol", "dw", "osm")
-"""Subsets of a build, in their order; behind a URL only these are looked for."""
-
-
 def find_subsets(path: str | Path) -> list[SubsetPaths]:
     """All subsets of a results folder, those of a build first; or the one whose store is named.
 
@@ -60,12 +60,24 @@ def find_subsets(path: str | Path) -> list[SubsetPaths]:
         return [find_subset(root)]
     if "://" in root:
         files = open_files(root)
-        return [SubsetPaths(root, name) for name in SUBSETS if _has(files, f"{name}.json")] or [
-            find_subset(root)
-        ]
+        named = [SubsetPaths(root, name) for name in SUBSETS if _has(files, f"{name}.json")]
+        return named or [find_subset(root)]
     stores = {store.stem for store in Path(root).glob("*.zarr") if store.is_dir()}
     names = [name for name in SUBSETS if name in stores] + sorted(stores - set(SUBSETS))
     return [SubsetPaths(root, name) for name in names] or [find_subset(root)]
+
+
+def find_finished(path: str | Path) -> list[SubsetPaths]:
+    """As `find_subsets`, without those of a folder that have no manifest yet; they are named in the log.
+
+    If none has one, all are returned: whoever reads them says what is missing.
+    """
+    found = find_subsets(path)
+    finished = [one for one in found if one.is_remote or one.local(".json").is_file()]
+    if finished and len(finished) < len(found):
+        names = ", ".join(f"@{one.subset.upper()}" for one in found if one not in finished)
+        logger.warning("%s: not finished, left out: %s", path, names)
+    return finished or found
 
 
 def _has(files: Files, name: str) -> bool:

@@ -64,6 +64,9 @@ S2_NINE_BANDS = ("B2", "B3", "B4", "B5", "B6", "B7", "B8", "B11", "B12")
 S2_RGB_BANDS = ("B4", "B3", "B2")
 """Red, green, blue: CromSS's `3` band choice."""
 
+SUBSETS: tuple[str, ...] = ("nol", "dw", "osm")
+"""Subsets of a build, in the order in which they are built: @OSM takes its images from @DW."""
+
 PRODUCTS = (
     "s2_l1c",
     "s2_l2a",

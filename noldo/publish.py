@@ -8,7 +8,7 @@ from typing import Any
 
 from noldo.errors import StoreError
 from noldo.manifest import read_manifest
-from noldo.paths import find_subsets
+from noldo.paths import find_finished
 from noldo.remote import object_store, told_in_one_line
 
 
@@ -46,7 +46,7 @@ def publish(path: str | Path, url: str, *, progress: Callable[[int, int], None] 
     MissingExtraError
         If obstore is not installed.
     """
-    subsets = find_subsets(path)
+    subsets = find_finished(path)
     for paths in subsets:
         read_manifest(paths.local(".json"))
     root = subsets[0].root

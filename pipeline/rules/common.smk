@@ -52,6 +52,7 @@ workflow.register_resource("ee_requests", quota)
 
 # A public Overpass has two slots a user, and osmnx asks for one thing after another.
 workflow.register_resource("overpass", 1)
+workflow.register_resource("osm_extracts", 2)
 
 running = None
 """Lock and sandbox of the build in progress; set by onstart."""
@@ -110,7 +111,9 @@ def tile_inputs(_):
     tiles, made = build_config.dw, layouts["dw"].expert_files
     if not tiles.tables:
         return [made / TABLE_FILE, made / LABEL_FOLDER]
-    return [*tiles.tables, *tiles.labels, *tiles.split.lists.values()]
+    # Every file by name: a folder's time does not change with that of a file deep in it.
+    labels = [file for folder in tiles.labels for file in sorted(folder.rglob("*.tif"))]
+    return [*tiles.tables, *tiles.labels, *labels]
 
 
 def locations_of(wildcards):

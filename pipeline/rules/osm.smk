@@ -12,6 +12,8 @@ if osm is not None:
             str(layouts["osm"].steps / "extracts" / "{extract}.json"),
         log:
             log_of("collect_areas/{extract}.log"),
+        resources:
+            osm_extracts=1,  # each may hold the nodes of its extract in memory
         params:
             version=versions.OSM_SPOOL,
             config=layout.config,

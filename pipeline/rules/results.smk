@@ -23,6 +23,7 @@ rule write_index:
     input:
         str(steps / "statistics.json"),
         outcomes_of,
+        lambda wildcards: list(configs[wildcards.subset].split.lists.values()),
         lambda wildcards: documents(wildcards.subset),
     output:
         [f"{layout.results}/{{subset}}.zarr/{name}" for name in row_files()],

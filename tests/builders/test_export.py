@@ -22,7 +22,7 @@ from pystac.extensions.projection import ProjectionExtension
 from builders import encoders, export, export_table
 from builders.export import ExportSummary, run_export
 from builders.export_item import bbox_of
-from builders.export_plan import planned_files, valid_side_px
+from builders.export_plan import planned_files
 from builders.export_rows import read_rows_table
 from builders.export_stac import Coverage, extent_of
 from builders.geotiff import quiet_without_place
@@ -184,18 +184,6 @@ def test_padding_is_left_out(padded: Padded, exported_padded: Path) -> None:
                 pixels = padded.pixels[spec.name][row, 0][..., : source.height, : source.width]
                 assert np.array_equal(source.read(), pixels if spec.bands else pixels[None])
                 assert (source.crs is None) == (row == NOWHERE_ROW)
-
-
-def test_the_valid_square_holds_whole_pixels_of_every_array() -> None:
-    fine = small_layout(specs=(LAYOUT.spec("expert_10m"),), patch_size_px=512)
-    mixed = small_layout(specs=LAYOUT.specs, patch_size_px=516)
-    assert [valid_side_px(window, fine) for window in ((0, 510, 0, 511), (0, 0, 0, 0))] == [511, 512]
-    assert [valid_side_px((0, a, 0, b), mixed) for a, b in ((510, 510), (511, 12), (3, 512), (0, 0))] == [
-        510,
-        516,
-        516,
-        516,
-    ]
 
 
 def test_data_beyond_the_valid_square_is_never_lost_in_silence(padded: Padded, tmp_path: Path) -> None:

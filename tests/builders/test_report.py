@@ -172,7 +172,7 @@ def test_one_season_without_radar_and_labels_alone_is_reported_too(tmp_path):
     finish(build)
     exhibits = gallery(build.layout.store, read_report_data(build.layout))
     assert [len(row) for row in exhibits[0].rows] == [1]
-    assert "Dynamic World labels" in text_of(build)
+    assert "labels: Dynamic World" in text_of(build)
 
 
 def test_names_from_outside_are_escaped(tmp_path):

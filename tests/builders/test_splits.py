@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builders.config_sections import Split
-from builders.splits import assign_splits, blocks, split_of_block
+from builders.splits import assign_splits, blocks, listed_splits, split_of_block
+from noldo.errors import InputError
 
 longitudes = st.floats(-180, 180)
 latitudes = st.floats(-90, 90)
@@ -80,3 +81,62 @@ def test_the_two_names_of_the_antimeridian_are_one_block():
 
 def test_blocks_larger_than_the_earth_are_one_block():
     assert block(-100.0, -80.0, 1e6) == block(100.0, 80.0, 1e6) == (0, 0)
+
+
+# Lists
+
+PLACES = [(0, "dw_1.0_48.0-20190301"), (1, "dw_2p0_48p0-20190302"), (2, ""), (123, "Ulm")]
+
+
+def listed(folder, **texts: str) -> list[str]:
+    lists = {}
+    for name, text in texts.items():
+        lists[name] = folder / f"{name}.txt"
+        lists[name].write_text(text)
+    return listed_splits(Split(by="lists", lists=lists), PLACES)
+
+
+def test_lists_decide_by_id_or_name_and_other_places_belong_to_none(tmp_path):
+    splits = listed(tmp_path, train="# the paper's\ndw_1.0_48.0-20190301,more\n\n", test="1\n")
+    assert splits == ["train", "test", "", ""]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["0000123", "123", "Ulm", "Ulm.tif"],
+)
+def test_ids_with_zeros_and_names_of_files_are_known(tmp_path, line):
+    assert listed(tmp_path, val=line + "\n")[3] == "val"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "s2_1.0_48.0-20190301.tif",
+        "1.0_48.0-20190301",
+        "dw_1.0_48.0-20190301.tif",
+        "label_dw_1.0_48.0-20190301.tif",
+    ],
+)
+def test_a_tile_is_known_by_the_names_of_its_published_files(tmp_path, line):
+    assert listed(tmp_path, test=line + "\n")[0] == "test"
+
+
+def test_names_that_are_no_place_are_counted(tmp_path, caplog):
+    with caplog.at_level("INFO"):
+        listed(tmp_path, train="Ulm\nnowhere\n")
+    assert "1 listed names are no place of this build, e.g. nowhere" in caplog.text
+
+
+def test_a_list_that_knows_no_place_is_an_error(tmp_path):
+    with pytest.raises(InputError, match="none of its 2 entries is an id or a name of a place of this build"):
+        listed(tmp_path, train="Ulm\n", test="99\nnowhere\n")
+
+
+def test_a_place_in_two_lists_is_one_line(tmp_path):
+    with pytest.raises(InputError, match="Ulm is listed for train, too"):
+        listed(tmp_path, train="Ulm\n", val="Ulm\n")
+    with pytest.raises(InputError, match="by id for one split and by name for another"):
+        listed(tmp_path, train="Ulm\n", val="123\n")
+    with pytest.raises(InputError, match="can't be read as text"):
+        listed_splits(Split(by="lists", lists={"train": tmp_path / "gone.txt"}), PLACES)

@@ -92,6 +92,19 @@ def test_the_nearest_pass_of_sentinel_1_is_paired_and_one_is_needed():
     assert refused.refusal == "no usable scene in label (1 scene: 1 no Sentinel-1 within 15 days)"
 
 
+def test_each_candidate_gets_the_pass_nearest_to_itself():
+    early, late = optical(-5), optical(5)
+    passes = [
+        radar(-5),
+        replace(radar(5), index="S1_other", orbit_pass="DESCENDING", relative_orbit=9),
+        radar(0),
+    ]
+    plan = chosen(*early, *late, *passes)
+    pairs = {round((one.time_s2_ms - at(0)) / DAY_MS): one.s1_index for one in plan.seasons[0]}
+    assert pairs == {-5: "S1_-5", 5: "S1_other"}
+    assert plan.seasons[0][0].reason.endswith("ASCENDING")
+
+
 def test_zone_and_coverage_still_count_for_the_labelled_scene():
     off_zone = [replace(scene, crs_epsg=32633) for scene in OWN]
     plan = chosen(*off_zone, *optical(2), radar(1))

@@ -111,5 +111,23 @@ def test_a_dated_season_and_a_tile_of_that_date_find_the_same(tmp_path):
             )
             answers.append(engine.search([location]))
             engine.close()
-    assert answers[0] == answers[1]
-    assert answers[0]
+    by_name = [sorted(answer, key=lambda scene: (scene.product, scene.index)) for answer in answers]
+    assert by_name[0] == by_name[1] != []
+
+
+def test_where_a_list_is_cut_a_tile_keeps_the_scenes_nearest_to_its_date(tmp_path, monkeypatch):
+    monkeypatch.setattr("builders.metadata.MAX_S2_SCENES", 3)
+    place = locations()[0]
+    with serving(SyntheticEarth(0)) as server:
+        engine = EarthEngine.connect(
+            CONFIG, url=server.url, claim=1, stage="search", job="0", layout=Layout("x", tmp_path)
+        )
+        scenes = [scene for scene in engine.search([place]) if scene.product == S2_L1C]
+        engine.close()
+    (outline,) = outlines([place.grid])
+    start, end = midnight_ms(place.date) - 15 * DAY_MS, midnight_ms(place.date) + 16 * DAY_MS
+    every = SyntheticEarth(0).find(COLLECTIONS[S2_L1C], bounds=outline.bounds, start_ms=start, end_ms=end)
+    noon = midnight_ms(place.date) + DAY_MS // 2
+    apart = sorted(abs(one.time_start_ms - noon) for one in every if one.footprint.intersects(outline))
+    assert len(scenes) == 3 < len(apart)
+    assert sorted(abs(scene.time_ms - noon) for scene in scenes) == apart[:3]

@@ -98,3 +98,24 @@ def test_what_the_table_does_not_say_stays_empty(tmp_path):
     (tile,) = read_tile_tables([table(tmp_path, "dw_id,date", "here,20180102")])
     assert (tile.labelled_scene, tile.lon, tile.lat, tile.biome) == ("", None, None, "")
     assert tile.date == dt.date(2018, 1, 2)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [PRODUCT, f"{PRODUCT}.SAFE", "20190226T102019_20190226T103103_T30NZN"],
+)
+def test_the_labelled_scene_is_read_as_esa_or_earth_engine_name_it(tmp_path, name):
+    (tile,) = read_tile_tables([table(tmp_path, "dw_id,S2_PRODUCT_ID", f"{NAME},{name}")])
+    assert tile.labelled_scene == "20190226T102019_30NZN"
+
+
+def test_scenes_whose_name_says_nothing_are_counted(tmp_path, caplog):
+    read_tile_tables([table(tmp_path, "dw_id,S2_PRODUCT_ID", f"{NAME},S2_OPER_old_name")])
+    assert "1 tiles name a scene that can't be read" in caplog.text
+
+
+def test_one_table_may_hold_training_and_validation_tiles(tmp_path):
+    index = "20190226T102019_20190226T103103_T30NZN"
+    lines = ("dw_id,s2_system_index", f"{NAME},", f"dw_1.0_1.0-20190226,{index}")
+    found = {tile.name: tile.is_validation for tile in read_tile_tables([table(tmp_path, *lines)])}
+    assert found == {NAME: False, "dw_1.0_1.0-20190226": True}

@@ -106,26 +106,14 @@ def test_the_published_split_is_training_and_validation_tiles(published):
     }
 
 
-def test_lists_decide_the_split_by_name_or_id_and_others_belong_to_none(published, caplog):
-    (published / "train.txt").write_text(f"# the paper's\n{GOOD}\nnowhere\n\n")
-    (published / "test.csv").write_text(f"{VALIDATION},more\n1\n")
-    lists = {"train": str(published / "train.txt"), "test": str(published / "test.csv")}
-    with caplog.at_level("INFO"):
-        found = planned(published, split={"by": "lists", "lists": lists})
-    splits = {name: location.split for name, (location, _) in found.items()}
-    assert splits[GOOD] == "train"
-    assert splits[OFF] == "test"  # id 1
-    assert splits[VALIDATION] == "test"
-    assert splits[EMPTY] == ""
-    assert "1 listed names are no place of this build, e.g. nowhere" in caplog.text
+def test_lists_come_in_with_the_index_and_plan_nothing_anew(published):
+    lists = {"train": str(published / "not-written-yet.txt")}
+    found = planned(published, split={"by": "lists", "lists": lists})
+    assert len(found) == 6
 
 
-def test_a_place_in_two_lists_is_one_line(published):
-    (published / "a.txt").write_text(f"{GOOD}\n")
-    (published / "b.txt").write_text("0\n")
-    lists = {"train": str(published / "a.txt"), "val": str(published / "b.txt")}
-    with pytest.raises(InputError, match="by id for one split and by name for another"):
-        planned(published, split={"by": "lists", "lists": lists})
-    (published / "b.txt").write_text(f"{GOOD}\n")
-    with pytest.raises(InputError, match="is listed for train, too"):
-        planned(published, split={"by": "lists", "lists": lists})
+@pytest.mark.parametrize(("lon", "lat"), [("nan", "5.0"), ("181", "5"), ("5", "89"), ("", "")])
+def test_a_tile_without_label_may_have_any_coordinates(published, lon, lat):
+    (published / "tiles.csv").write_text(f"dw_id,lon,lat\nhere-20190301,{lon},{lat}\n")
+    found = planned(published, count=2)
+    assert "no label file" in found["here-20190301"][0].refusal

@@ -142,4 +142,11 @@ def test_stores_of_10_m_bands_alone_are_cropped_to_the_pixel() -> None:
     layout = StoreLayout(array_specs({"s2_l1c": ("B2",)}), 1, ("a",), 16, 1, "small")
     crop = Crop.of(layout, crop_px=7, at="centre", pad=False)
     assert crop.box(16, np.random.SeedSequence(0)).top == 4
-    assert imagery_sides_px(layout, np.array([[1, 15, 0, 14]])).tolist() == [15]
+    assert imagery_sides_px(layout, np.array([[1, 15, 0, 14], [0, 0, 0, 0]])).tolist() == [15, 16]
+
+
+@pytest.mark.parametrize("products", [PRODUCTS, {"s2_l1c": ("B2",)}])
+def test_imagery_of_a_build_ends_on_the_60_m_lattice_whatever_bands_it_stores(products) -> None:
+    layout = StoreLayout(array_specs(products), 1, ("a",), 522, 1, "small")
+    windows = np.array([[0, 510, 0, 510], [1, 511, 0, 3], [5, 517, 0, 510], [0, 0, 0, 0]])
+    assert imagery_sides_px(layout, windows).tolist() == [510, 516, 522, 522]

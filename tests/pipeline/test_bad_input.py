@@ -10,7 +10,7 @@ import pytest
 
 from tests.pipeline.workflow import Workflow, tiny_config
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("tiny_build")]
+pytestmark = pytest.mark.slow
 
 
 def failure(workflow: Workflow, tree: dict[str, object]) -> str:

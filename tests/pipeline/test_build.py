@@ -12,7 +12,7 @@ import pytest
 from noldo import NoldoS12
 from tests.pipeline.workflow import Workflow, copy_checkout, tiny_config
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("tiny_build")]
+pytestmark = pytest.mark.slow
 
 PLANNED = re.compile(r"^(\w+)\s+(\d+)$", re.MULTILINE)
 

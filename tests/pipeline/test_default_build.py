@@ -26,7 +26,7 @@ from sandbox.synthetic import SyntheticEarth
 from tests.pipeline.expectation import expected_arrays
 from tests.pipeline.workflow import ROOT, Workflow
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("default_build")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import pytest
 
 from tests.pipeline.workflow import tiny_config
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("tiny_build")]
+pytestmark = pytest.mark.slow
 
 RANDOM = {"seed": 5, "rates": {"429": 0.03, "500": 0.02, "503": 0.02, "truncate": 0.02, "garble": 0.01}}
 

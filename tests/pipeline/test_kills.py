@@ -14,7 +14,7 @@ import pytest
 
 from tests.pipeline.workflow import Workflow, tiny_config
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("kills")]
+pytestmark = pytest.mark.slow
 
 NUM_KILLS = 20
 IN_FLIGHT = 2

@@ -8,7 +8,7 @@ from tests.pipeline.workflow import ROOT
 
 NOTEBOOK = ROOT / "notebooks" / "explore_a_build.ipynb"
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("tiny_build")]
+pytestmark = pytest.mark.slow
 
 
 def test_the_notebook_explores_a_build_with_maps_scenes_and_labels(build_once, monkeypatch):

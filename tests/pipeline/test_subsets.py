@@ -17,7 +17,7 @@ from tests.pipeline.test_build import PLANNED
 from tests.pipeline.test_kills import start, wait_for_orphans
 from tests.pipeline.workflow import Workflow, tiny_config
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("subsets")]
+pytestmark = pytest.mark.slow
 
 NUM_TILES = 6
 

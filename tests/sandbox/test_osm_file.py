@@ -129,11 +129,13 @@ def test_the_process_names_a_wrong_extract_in_one_line(tmp_path):
     assert "gone.osm.pbf: can't be read" in end(process)
 
 
-def test_without_an_extract_the_process_still_says_where_overpass_would_be(tmp_path):
+def test_without_an_extract_the_process_serves_the_synthetic_earths(tmp_path):
     process, ready = start(tmp_path)
-    assert call(ready["overpass_url"] + "/status").status == 404
-    process.send_signal(signal.SIGTERM)
-    end(process)
+    try:
+        assert call(ready["overpass_url"] + "/status").status == 200
+    finally:
+        process.send_signal(signal.SIGTERM)
+        end(process)
 
 
 @pytest.mark.skipif(not LAUF.exists(), reason=f"{LAUF} is not there")
