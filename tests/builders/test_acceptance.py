@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -162,3 +164,18 @@ def test_observed_share_counts_each_missing_pixel_once(holes):
 )
 def test_nothing_less_than_all_reads_as_all(share, words):
     assert percent(share) == words
+
+
+def test_a_hole_in_an_optional_twin_costs_a_tile_nothing_and_one_in_its_l1c_does():
+    tiles = small_config(dw={"count": 1}).of_subset("dw")
+    specs = array_specs(tiles.products.selected())
+    choice = [replace(CHOICES[0], season=0)]
+
+    def verdict(name: str):
+        pixels = expected_arrays(choice, config=tiles, bad={})
+        pixels[name][0, 0, :3] = 65535
+        (found,) = judge(pixels, choice, specs=specs, size_px=tiles.patch_size_px, config=tiles)
+        return found
+
+    assert verdict("s2_l2a_10m").status is Status.KEPT
+    assert verdict("s2_l1c_10m").status is Status.NO_COVERAGE

@@ -192,3 +192,25 @@ def test_a_build_that_kept_nothing_has_a_whole_index(tmp_path):
     finish(build)
     assert verify(build.layout.results).problems == ()
     assert set(read_manifest(build.layout.manifest).class_shares.values()) == {0.0}
+
+
+def test_lists_decide_the_split_when_the_index_is_written(tmp_path):
+    lists = {name: tmp_path / f"{name}.txt" for name in ("train", "test")}
+    lists["train"].write_text("100\n107\n")
+    lists["test"].write_text("Ort & Stelle 2\n")
+    split = {"by": "lists", "lists": {name: str(path) for name, path in lists.items()}}
+    build = make_up(tmp_path, config=made_up_config(10, split=split))
+    finish(build)
+    found = {row["id"]: row["split"] for row in rows_of(build)}
+    assert [found[100], found[107], found[114], found[121]] == ["train", "train", "test", ""]
+    stored = StoreReader.open(build.layout.store).row_values("split")
+    assert stored[:4].tolist() == [0, 0, 2, 255]
+    assert read_manifest(build.layout.manifest).split_counts == {"train": 1, "val": 0, "test": 1}
+    assert verify(build.layout.results).problems == ()
+    store = build.layout.store / "s2_l1c_10m/c/0/0/0/0/0"
+    before = store.stat().st_mtime_ns
+    lists["test"].write_text("107\n")
+    lists["train"].write_text("100\n")
+    run_index(build.config, build.layout)
+    assert [row["split"] for row in rows_of(build)][:3] == ["train", "test", ""]
+    assert store.stat().st_mtime_ns == before

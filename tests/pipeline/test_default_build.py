@@ -312,3 +312,25 @@ def test_the_noise_of_dynamic_world_against_the_experts_is_measured(default_buil
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("{")
+
+
+def test_the_manifest_says_what_clean_labels_were_made_of(results):
+    made_of = {
+        subset: json.loads((results / f"{subset}.json").read_text())["label_provenance"]
+        for subset in ("nol", "dw", "osm")
+    }
+    assert made_of["nol"] == {}
+    assert [table["name"] for table in made_of["dw"]["expert"]["tables"]] == ["tiles.csv", "meta.csv"]
+    tags = made_of["osm"]["osm"]["tags"]
+    assert (tags["name"], len(tags["digest"])) == ("ohsome-1", 64)
+    assert "ohsome" in tags["source"]
+
+
+def test_tiles_go_out_as_geotiff_and_come_back_as_the_same_store(default_build, tmp_path):
+    """Also those that were off the lattice."""
+    done = default_build.builders("export", "results/sandbox", str(tmp_path / "out"), "--subset", "osm")
+    assert done.returncode == 0, done.stderr
+    done = default_build.builders("import-export", str(tmp_path / "out"), "--out", str(tmp_path / "again"))
+    assert done.returncode == 0, done.stderr
+    before = default_build.noldo("digest", "results/sandbox/osm.zarr").stdout
+    assert before == default_build.noldo("digest", str(tmp_path / "again" / "osm.zarr")).stdout != ""
