@@ -7,7 +7,7 @@ import pytest
 from builders.config import BuildConfig, parse_config
 from builders.layout import Layout
 from builders.location_table import read_locations
-from builders.tiles import read_tiles, run_tiles
+from builders.tiles import read_planned_label, read_tiles, run_tiles
 from noldo.errors import InputError
 from tests.builders.tile_files import marked, write_label
 
@@ -117,3 +117,17 @@ def test_a_tile_without_label_may_have_any_coordinates(published, lon, lat):
     (published / "tiles.csv").write_text(f"dw_id,lon,lat\nhere-20190301,{lon},{lat}\n")
     found = planned(published, count=2)
     assert "no label file" in found["here-20190301"][0].refusal
+
+
+def test_a_label_that_changed_after_it_was_planned_is_an_error(published):
+    _, tile = planned(published)[GOOD]
+    assert read_planned_label(tile, max_side_px=522).counts == tile.counts
+    path = Path(tile.label_file)
+    write_label(path, np.flipud(marked()), x=600_030.0)
+    with pytest.raises(
+        InputError, match=r"changed since the tiles were planned .other classes or another place"
+    ):
+        read_planned_label(tile, max_side_px=522)
+    path.unlink()
+    with pytest.raises(InputError, match=r"changed since the tiles were planned .label can't be read"):
+        read_planned_label(tile, max_side_px=522)
