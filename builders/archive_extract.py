@@ -6,7 +6,6 @@ import logging
 import lzma
 import shutil
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,13 +13,14 @@ from pathlib import Path
 from typing import IO, cast
 
 from builders.archive_members import (
+    DAMAGED,
     LIMITS,
     MIB,
     ArchiveError,
     ForwardReads,
     Limits,
     TarMembers,
-    compression_of,
+    format_of,
     zip_members,
 )
 from noldo.atomic import write_errors
@@ -32,7 +32,6 @@ MARK = ".unpacking"
 """File in the target while it is being filled: what a killed run left is deleted by the next one."""
 
 PIECE_BYTES = MIB
-_DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -111,12 +110,18 @@ class _Unpacking:
 
     def run(self) -> Extracted:
         try:
-            if zipfile.is_zipfile(self._path):
+            found = format_of(self._path)
+            if found == "zip":
                 self._unzip()
             else:
-                self._untar()
-        except _DAMAGED as error:
+                self._untar(found)
+        except DAMAGED as error:
             raise ArchiveError(f"{self._path}: damaged ({error}); fetch it again") from None
+        except OSError as error:
+            # What is written has errors of its own; gzip and bzip2 tell damage so, without a number.
+            if error.errno is None:
+                raise ArchiveError(f"{self._path}: damaged ({error}); fetch it again") from None
+            raise InputError(f"{self._path}: can't be read ({error.strerror}); check the disk") from None
         return Extracted(self._num_files, self._num_bytes)
 
     def _unzip(self) -> None:
@@ -125,8 +130,8 @@ class _Unpacking:
                 with archive.open(info) as file:
                     self._write(name, file, size=info.file_size)
 
-    def _untar(self) -> None:
-        with _unpacked(self._path) as file:
+    def _untar(self, compression: str) -> None:
+        with _unpacked(self._path, compression) as file:
             for member in TarMembers(file, where=str(self._path), limits=self._limits):
                 if member.is_folder:
                     with write_errors(self._target):
@@ -165,10 +170,9 @@ class _Unpacking:
 
 
 @contextmanager
-def _unpacked(path: Path) -> Iterator[IO[bytes]]:
+def _unpacked(path: Path, compression: str) -> Iterator[IO[bytes]]:
     openers = {"": open, "gzip": gzip.open, "bzip2": bz2.open, "xz": lzma.open}
-    kind = compression_of(path)
-    if kind not in openers:
-        raise InputError(f"{path}: a {kind} archive; unpack it with another tool and give the folder")
-    with openers[kind](path, "rb") as file:  # type: ignore[operator]
+    if compression not in openers:
+        raise InputError(f"{path}: a {compression} archive; unpack it with another tool and give the folder")
+    with openers[compression](path, "rb") as file:  # type: ignore[operator]
         yield cast("IO[bytes]", ForwardReads(file))

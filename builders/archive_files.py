@@ -5,16 +5,12 @@ Archives come from strangers: `builders.archive_members` says what is refused. A
 
 import stat
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
-from builders.archive_members import LIMITS, ArchiveError, Limits, TarMembers, compression_of, zip_members
+from builders.archive_members import DAMAGED, LIMITS, ArchiveError, Limits, TarMembers, format_of, zip_members
 from noldo.errors import InputError
-
-_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
-"""What `zipfile` raises for damaged, truncated, unknown and encrypted members."""
 
 
 class SourceFiles(Protocol):
@@ -56,11 +52,12 @@ def open_source(path: Path, *, limits: Limits = LIMITS) -> SourceFiles:
         return FolderFiles(path)
     if not path.is_file():
         raise InputError(f"{path}: no such folder or archive; give the place of the data set")
-    if zipfile.is_zipfile(path):
+    found = format_of(path)
+    if found == "zip":
         return ZipFiles(path, limits=limits)
-    if packed := compression_of(path):
+    if found:
         raise InputError(
-            f"{path}: a {packed} archive can only be read from its beginning; unpack it with "
+            f"{path}: a {found} archive can only be read from its beginning; unpack it with "
             f"`python -m builders extract-archive --archive {path} --out FOLDER` and give the folder"
         )
     return TarFiles(path, limits=limits)
@@ -142,19 +139,26 @@ class ArchiveTree:
 class ZipFiles:
     """Files of a zip: each is unpacked in memory when it is asked for."""
 
-    def __init__(self, path: Path, *, limits: Limits = LIMITS, may_repeat: bool = False) -> None:
+    def __init__(
+        self, path: Path, *, where: str = "", limits: Limits = LIMITS, may_repeat: bool = False
+    ) -> None:
         """Read and check the table of contents; see `zip_members`.
+
+        Parameters
+        ----------
+        where
+            Its name, for messages; the path, if not given.
 
         Raises
         ------
         InputError
             If it is not safe, or can't be read.
         """
-        self.where = str(path)
+        self.where = where or str(path)
         try:
             self._zip = zipfile.ZipFile(path)
-        except (*_ZIP_ERRORS, OSError) as error:
-            raise InputError(f"{path}: not a readable zip ({error}); fetch it again") from None
+        except (*DAMAGED, OSError) as error:
+            raise InputError(f"{self.where}: not a readable zip ({error}); fetch it again") from None
         self._members = zip_members(self._zip, where=self.where, limits=limits, may_repeat=may_repeat)
         self._tree = ArchiveTree(self._members)
 
@@ -180,7 +184,7 @@ class ZipFiles:
                 content = file.read(info.file_size + 1)
                 # Reading on to the end compares the checksum.
                 more = file.read(1)
-        except _ZIP_ERRORS as error:
+        except DAMAGED as error:
             raise ArchiveError(f"{self.where}: {name}: damaged ({error}); fetch the archive again") from None
         except OSError as error:
             raise InputError(f"{self.where}: can't be read ({error.strerror}); check the disk") from None

@@ -6,10 +6,13 @@ encrypted members, members that overlap, and members that are larger than allowe
 """
 
 import io
+import lzma
 import re
 import stat
+import struct
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +32,12 @@ _DRIVE = re.compile(r"[A-Za-z]:")
 _ENCRYPTED = 0x1
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 """Others are rare, and `zipfile` unpacks as much of them at once as comes."""
+
+DAMAGED = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, struct.error),
+    *(UnicodeDecodeError, OverflowError),
+)
+"""What `zipfile` and the decompressors raise for damaged, truncated and unknown contents; also `OSError` without a number."""
 
 _LOCAL_HEADER_BYTES = 30
 """Fixed part of what stands before a member's bytes in a zip (APPNOTE.TXT, 4.3.7)."""
@@ -61,12 +70,34 @@ class Limits:
 LIMITS = Limits()
 
 
-def compression_of(path: Path) -> str:
-    """Name of the compression of a whole file, by its first bytes; empty: none that is known."""
-    known = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
-    with path.open("rb") as file:
-        start = file.read(6)
-    return next((name for magic, name in known.items() if start.startswith(magic)), "")
+_STARTS = {
+    b"PK\x03\x04": "zip",
+    b"PK\x05\x06": "zip",  # one without members
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ\x00": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+}
+
+
+def format_of(path: Path) -> str:
+    """`zip`, or the compression of a whole file; empty: none that is known, as of a tar.
+
+    A file is what it begins as: `zipfile.is_zipfile` looks at its end, which in a tar may be that of a zip in it.
+
+    Raises
+    ------
+    InputError
+        If it can't be read.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(6)
+    except OSError as error:
+        raise InputError(
+            f"{path}: can't be read ({error.strerror}); check the disk and the permissions"
+        ) from None
+    return next((name for magic, name in _STARTS.items() if start.startswith(magic)), "")
 
 
 def checked_name(name: str, *, where: str) -> str:
@@ -162,14 +193,21 @@ def zip_members(
     Raises
     ------
     ArchiveError
-        If one of them is refused.
+        If one of them is refused, or another file stands before the first.
     """
     check = MemberCheck(where=where, limits=limits, may_repeat=may_repeat)
     found: dict[str, zipfile.ZipInfo] = {}
+    # `zipfile` reads from the end, and takes whatever stands before for the start of a program.
+    if before := min((info.header_offset for info in archive.infolist()), default=archive.start_dir):
+        raise ArchiveError(
+            f"{where}: {before} bytes of something else stand before the zip; don't use this archive"
+        )
     for info in archive.infolist():
         kind = stat.S_IFMT(info.external_attr >> 16)
         if info.orig_filename.rstrip("\0") != info.filename:
             raise check.refuse(info.orig_filename, "a path with backslashes or control characters")
+        if not info.filename:
+            raise check.refuse("", "an empty path")
         if info.flag_bits & _ENCRYPTED:
             raise check.refuse(info.filename, "encrypted")
         if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
@@ -243,7 +281,10 @@ class TarMembers:
                     member = self._checked(info, check)
                     if member is not None:
                         yield member
-        except tarfile.TarError as error:
+        except ArchiveError:
+            raise
+        # `tarfile` trips over numbers in extended headers that are none.
+        except (tarfile.TarError, ValueError, OverflowError) as error:
             raise self._damaged(str(error)) from None
         # `tarfile` takes a damaged header for the end, which is a block of zeros.
         if self._file.last_block != bytes(tarfile.BLOCKSIZE):

@@ -10,7 +10,6 @@ Whether a scene covers is told by its footprint, which providers simplify: a sce
 
 import datetime as dt
 import logging
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,13 +30,11 @@ from builders.records import (
     SeasonChoice,
 )
 from builders.s1_pairing import Geometry, Match, common_geometry, matches, paired
+from builders.scene_names import of_index
 from builders.scene_tables import read_candidates, write_plans
 from noldo.errors import InputError
 
 logger = logging.getLogger(__name__)
-
-_NAME = re.compile(r"(?P<datatake>\d{8}T\d{6})_\w+_T(?P<tile>\w{5})")
-"""`system:index` of Sentinel-2 in Earth Engine: sensing of the datatake, of the data strip, tile."""
 
 
 @dataclass(frozen=True)
@@ -61,14 +58,14 @@ class Acquisition:
     @property
     def datatake(self) -> str:
         """What its neighbouring tiles share with it; its name if that does not tell."""
-        found = _NAME.fullmatch(self.scene.index)
-        return found["datatake"] if found else self.scene.index
+        found = of_index(self.scene.index)
+        return found.datatake if found else self.scene.index
 
     @property
     def datatake_and_tile(self) -> tuple[str, str]:
         """What the parts of a split datatake share."""
-        found = _NAME.fullmatch(self.scene.index)
-        return self.datatake, found["tile"] if found else ""
+        found = of_index(self.scene.index)
+        return self.datatake, found.tile if found else ""
 
     @property
     def labelled_and_whole(self) -> tuple[bool, bool, bool]:
@@ -229,8 +226,8 @@ def is_labelled_scene(index: str, labelled: str) -> bool:
     labelled
         `DATATAKE_TILE`, as `builders.records.Location.labelled_scene`.
     """
-    found = _NAME.fullmatch(index)
-    return found is not None and labelled == f"{found['datatake']}_{found['tile']}"
+    found = of_index(index)
+    return found is not None and labelled == found.text
 
 
 def same_zone(first_epsg: int, second_epsg: int) -> bool:

@@ -15,7 +15,6 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from builders.config_labels import ExpertTiles, OpenStreetMap
 from builders.config_sections import (
     Clouds,
-    Frozen,
     Jobs,
     Locations,
     Pairing,
@@ -28,6 +27,7 @@ from builders.config_sections import (
     multiple_of_six,
 )
 from noldo.errors import ConfigError
+from noldo.frozen import Frozen
 from noldo.products import SUBSETS, ArraySpec, array_specs
 
 

@@ -6,7 +6,8 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from builders.config_sections import Frozen, Split, multiple_of_six
+from builders.config_sections import Split, multiple_of_six
+from noldo.frozen import Frozen
 
 TAG_TABLES = Path(__file__).parent / "tag_tables"
 """Folder of the tables of tags that come with the project."""

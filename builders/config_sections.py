@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from builders.loopback import is_loopback
+from noldo.frozen import Frozen
 from noldo.products import S1_BANDS, S2_L1C_BANDS, S2_L2A_BANDS
 
 Credentials = Literal["anonymous", "user", "application_default", "service_account"]
@@ -19,12 +20,6 @@ SENTINEL_2_FIRST_DAY = dt.date(2015, 6, 27)
 
 HIGH_VOLUME_URL = "https://earthengine-highvolume.googleapis.com"
 """Endpoint for many small automated requests (Earth Engine, high-volume guide)."""
-
-
-class Frozen(BaseModel):
-    """Base of all configuration: unknown keys are errors and nothing changes after load."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Sandbox(Frozen):

@@ -1,12 +1,21 @@
 """Tables of places as people have them: CSV with or without a header, and messages that name the line."""
 
 import csv
+import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from builders.archive_files import FolderFiles
+from builders.archive_members import MIB
 from noldo.errors import InputError
+
+MAX_FILE_BYTES = 64 * MIB
+"""A million places are about 50 MiB."""
+
+MAX_SHOWN = 200
+"""Letters of a cell or header that a message repeats."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +82,7 @@ def named_rows(
         if names.count(name) != 1:
             raise InputError(
                 f"{path}, line {first_line}: {names.count(name) or 'no'} columns for {name} among "
-                f"{', '.join(first)!r}; name the columns {_list(required)} in a header"
+                f"{', '.join(first)[:MAX_SHOWN]!r}; name the columns {_list(required)} in a header"
             )
     if not records:
         raise InputError(f"{path}: a header, but no places below it; add one place a line")
@@ -91,7 +100,7 @@ def number(path: Path, row: Row, name: str) -> float:
     text = row.cells[name]
     if not _is_number(text):
         raise InputError(
-            f"{path}, line {row.line}: {name} is {text!r}, expected a number with a decimal point; "
+            f"{path}, line {row.line}: {name} is {text[:MAX_SHOWN]!r}, expected a number with a decimal point; "
             "correct or remove this line"
         )
     return float(text)
@@ -99,15 +108,19 @@ def number(path: Path, row: Row, name: str) -> float:
 
 def _records(path: Path) -> list[tuple[int, list[str]]]:
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file)
-            return [
-                (reader.line_num, [cell.strip() for cell in cells])
-                for cells in reader
-                if any(cell.strip() for cell in cells)
-            ]
-    except OSError as error:
+        content = FolderFiles(path.parent).read(path.name, limit=MAX_FILE_BYTES)
+    except FileNotFoundError as error:
         raise InputError(f"{path}: can't be read ({error.strerror}); give an existing file") from None
+    if b"\0" in content:  # the parser would take it for a letter
+        line = content.count(b"\n", 0, content.index(b"\0")) + 1
+        raise InputError(f"{path}, line {line}: a NUL byte, which no text has; save the table as UTF-8")
+    try:
+        reader = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""))
+        return [
+            (reader.line_num, [cell.strip() for cell in cells])
+            for cells in reader
+            if any(cell.strip() for cell in cells)
+        ]
     except UnicodeDecodeError as error:
         raise InputError(
             f"{path}: not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8"

@@ -5,24 +5,18 @@ request fails (`builders.retries`). Here, plans become graphs and answers become
 in the process: only the latest connection of a process works.
 """
 
-import contextlib
 import logging
 import random
-import socket
-import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple
 from functools import partial, reduce
 from typing import Any, NoReturn, Self, TypeVar
-from urllib.error import URLError
 
 import ee
 import numpy as np
 import numpy.typing as npt
 from google.auth.exceptions import GoogleAuthError, TransportError
 from googleapiclient.errors import Error as ClientError  # type: ignore[import-untyped]  # it has no types
-from shapely.geometry import mapping
-from shapely.geometry.base import BaseGeometry
 
 from builders import metadata
 from builders.caller import AttemptFailedError, Caller
@@ -31,7 +25,7 @@ from builders.config_sections import Season
 from builders.credentials import credentials_of, login_advice, project_of
 from builders.governor import Governor
 from builders.layout import Layout
-from builders.outlines import outlines
+from builders.outlines import geojson, outlines
 from builders.pixel_reader import PixelReader
 from builders.pixels import parse_npy
 from builders.quota_state import state_path
@@ -39,6 +33,7 @@ from builders.records import COLLECTIONS, S1_GRD, Location, Scene, SeasonChoice
 from builders.request_log import Kind, RequestLog
 from builders.retries import CredentialsRefusedError, Failure, describe_error_body
 from builders.stack import Layer, merged, pixel_grid, request_bytes
+from builders.start_up import nobody_else_is_asked
 from builders.transport import Transport
 from noldo.errors import (
     AuthenticationError,
@@ -58,8 +53,6 @@ Node = Any
 
 METADATA_TAG, PIXELS_TAG = "meta", "pixels"
 """Workload tags: Google Cloud's monitoring shows compute time by them (Earth Engine, computation tags)."""
-
-START_UP_TIMEOUT_S = 60.0
 
 DISTANCE = "noldo_distance_ms"
 """Property that scenes get on the way, to be sorted by."""
@@ -291,39 +284,15 @@ def _initialise(credentials: Any, *, url: str, project: str, transport: Transpor
     ee.Reset()
     ee.data.setMaxRetries(0)
     ee.data.setDefaultWorkloadTag(METADATA_TAG)
-    with _nobody_else_is_asked():
+    with nobody_else_is_asked():
         ee.Initialize(credentials, url=url, project=project, http_transport=transport)
-
-
-@contextlib.contextmanager
-def _nobody_else_is_asked() -> Iterator[None]:
-    """Keep the client from asking a public server for its list of deprecated data sets.
-
-    It does so at each start-up and without a timeout, which blocks where packets are dropped, and it asks the
-    internet also when the endpoint is on this machine. It takes a refusal for an empty list.
-    """
-    opener = urllib.request.OpenerDirector()
-    opener.add_handler(_Refusing())
-    timeout = socket.getdefaulttimeout()
-    urllib.request.install_opener(opener)
-    socket.setdefaulttimeout(START_UP_TIMEOUT_S)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(timeout)
-        urllib.request.install_opener(None)  # as at import: made anew on use
-
-
-class _Refusing(urllib.request.BaseHandler):
-    def default_open(self, request: urllib.request.Request) -> NoReturn:
-        raise URLError(f"{request.host} is not asked at start-up")
 
 
 def search_graph(locations: Sequence[Location], *, config: BuildConfig) -> Node:
     """Graph of one metadata request: a feature a location, whose properties `builders.metadata` reads."""
     shapes = outlines([location.grid for location in locations])
     places = [
-        ee.Feature(ee.Geometry(_geojson(outline)), _place_properties(position, location))
+        ee.Feature(ee.Geometry(geojson(outline)), _place_properties(position, location))
         for position, (location, outline) in enumerate(zip(locations, shapes, strict=True))
     ]
 
@@ -338,18 +307,6 @@ def search_graph(locations: Sequence[Location], *, config: BuildConfig) -> Node:
         return ee.Feature(None, columns)
 
     return ee.FeatureCollection(places).map(describe)
-
-
-def _geojson(outline: BaseGeometry) -> Any:
-    # The client compares and encodes lists, not shapely's tuples.
-    return {
-        "type": outline.geom_type,
-        "coordinates": _lists(mapping(outline)["coordinates"]),
-    }
-
-
-def _lists(coordinates: Any) -> Any:
-    return [_lists(part) for part in coordinates] if isinstance(coordinates, tuple) else coordinates
 
 
 def _place_properties(position: int, location: Location) -> dict[str, int]:

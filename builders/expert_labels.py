@@ -9,6 +9,7 @@ interpolated.
 
 import hashlib
 import math
+import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,38 +17,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from noldo.errors import InputError
+from builders.import_places import REACH_M, utm_code
+from builders.published_geotiff import MAX_FILE_BYTES, Raster, raster_of
+from builders.published_labels import CLOUD, EXPERT_BAND, UNMARKED, expert_labels
+from noldo.errors import InputError, one_line
 from noldo.grids import LATTICE_M, SOUTHERN_OFFSET_M, Grid
 from noldo.products import NUM_DYNAMIC_WORLD_CLASSES, UNLABELLED
 
 PIXEL_M = 10
-LULC_BAND = "lulc"
-"""Band of the experts' consensus in the validation tiles, beside the model's own `label` (Zenodo 4766508)."""
-
-CLOUD = 10
-UNMARKED = 0
-
-MAX_SIDE_PX = 4096
-"""Larger rasters are refused before they are read."""
-
 ON_LATTICE_M = 0.01
 """A corner nearer to the lattice than this lies on it: coordinates are rounded when files are written."""
 
 Labels = NDArray[np.uint8]
-
-
-def class_table() -> Labels:
-    """(256,): published value to class id. 1..9 are the classes 0..8, 0 is unmarked and 10 cloud (PANGAEA 933475).
-
-    Every other value becomes 254, which is no class and no label.
-    """
-    table = np.full(256, _UNKNOWN, np.uint8)
-    table[1 : NUM_DYNAMIC_WORLD_CLASSES + 1] = np.arange(NUM_DYNAMIC_WORLD_CLASSES)
-    table[[UNMARKED, CLOUD]] = UNLABELLED
-    return table
-
-
-_UNKNOWN = 254
 
 
 @dataclass(frozen=True)
@@ -115,39 +96,46 @@ def read_label(path: Path, *, max_side_px: int) -> ExpertLabel:
     InputError
         If it can't be used; says why, without the path of the file.
     """
-    import rasterio
-    from rasterio.errors import RasterioError
+    raster = _raster(path)
+    published = raster.values[_label_band(raster.bands)]
+    return place_label(
+        published, epsg=_utm_epsg(raster.crs), transform=raster.transform, max_side_px=max_side_px
+    )
 
+
+def _raster(path: Path) -> Raster:
     try:
-        with rasterio.open(path) as image:
-            if max(image.width, image.height) > MAX_SIDE_PX:
-                raise InputError(
-                    f"label of {image.width} x {image.height} px, expected at most {MAX_SIDE_PX}; tiles have 510 or 512"
-                )
-            epsg = _utm_epsg(image.crs)
-            transform = tuple(image.transform)[:6]
-            published = image.read(_label_band(image.count, image.descriptions))
-    except (RasterioError, OSError) as error:
-        raise InputError(f"label can't be read ({str(error).splitlines()[0]})") from None
-    return place_label(published, epsg=epsg, transform=transform, max_side_px=max_side_px)
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise InputError("not a regular file")
+        if found.st_size > MAX_FILE_BYTES:
+            raise InputError(f"{found.st_size} bytes, expected at most {MAX_FILE_BYTES}")
+        return raster_of(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"label can't be read ({error.strerror})") from None
+    except InputError as error:
+        raise InputError(f"label can't be read ({error})") from None
 
 
-def _utm_epsg(crs: object) -> int:
-    epsg = crs.to_epsg() if crs is not None and hasattr(crs, "to_epsg") else None
-    if epsg is None or epsg // 100 not in (326, 327) or not 1 <= epsg % 100 <= 60:
-        raise InputError(f"label is in {crs or 'no coordinate system'}, expected a UTM zone on WGS84")
-    return int(epsg)
-
-
-def _label_band(count: int, descriptions: Sequence[str | None]) -> int:
-    if count == 1:
-        return 1
-    names = [name or "" for name in descriptions]
-    if LULC_BAND not in names:
+def _utm_epsg(crs: str) -> int:
+    epsg = utm_code(crs)
+    if not epsg:
         raise InputError(
-            f"label has {count} bands ({', '.join(name or '?' for name in names)}), expected one, or one named {LULC_BAND}"
+            f"label is in {one_line(crs) or 'no coordinate system'}, expected a UTM zone on WGS84"
         )
-    return names.index(LULC_BAND) + 1
+    return epsg
+
+
+def _label_band(names: Sequence[str]) -> int:
+    """Position of the experts' band."""
+    if len(names) == 1:
+        return 0
+    if EXPERT_BAND not in names:
+        raise InputError(
+            f"label has {len(names)} bands ({', '.join(name or '?' for name in names)}), expected one, or one named "
+            f"{EXPERT_BAND}"
+        )
+    return names.index(EXPERT_BAND)
 
 
 def place_label(
@@ -165,11 +153,13 @@ def place_label(
     Raises
     ------
     InputError
-        If pixels are not 10 m, a number is no class, or the grid would be too large.
+        If pixels are not 10 m, the corner is in no UTM zone, a number is no class, or the grid would be too large.
     """
     a, b, x_left, d, e, y_top = (float(number) for number in transform)
     if (round(a, 6), round(b, 9), round(d, 9), round(e, 6)) != (PIXEL_M, 0, 0, -PIXEL_M):
         raise InputError(f"label has pixels ({a:g}, {b:g}, {d:g}, {e:g}), expected 10 m, north up")
+    if not (abs(x_left) < REACH_M[0] and abs(y_top) < REACH_M[1]):  # also what is no number
+        raise InputError(f"label has its corner at ({x_left:g}, {y_top:g}), expected metres of a UTM zone")
     classes = _classes(published)
     x_lattice, y_lattice = _nearest(x_left), -_nearest(-y_top)
     grid = _grid_around(x_lattice, y_lattice, published.shape, epsg=epsg)
@@ -196,10 +186,12 @@ def _classes(published: np.ndarray) -> Labels:
         raise InputError(f"label holds {published.dtype}, expected whole numbers")
     if ((published < 0) | (published > 255)).any():
         raise InputError(f"label holds {int(published.max())}, expected 0 .. {CLOUD}")
-    classes: Labels = class_table()[published.astype(np.uint8)]
-    if (classes == _UNKNOWN).any():
-        strange = int(published[classes == _UNKNOWN].min())
-        raise InputError(f"label holds class {strange}, expected 0 (unmarked), 1 .. 9, or {CLOUD} (cloud)")
+    classes: Labels = expert_labels().lookup[published.astype(np.uint8)]
+    strange = (classes == UNLABELLED) & (published != UNMARKED) & (published != CLOUD)
+    if strange.any():
+        raise InputError(
+            f"label holds class {int(published[strange].min())}, expected 0 (unmarked), 1 .. 9, or {CLOUD} (cloud)"
+        )
     return classes
 
 

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from builders.encoders import Encode
-from builders.export_bands import legend_of, sidecars
+from builders.export_bands import legend_of
 from builders.export_documents import recorded_files, to_bytes
 from builders.export_item import FileRecord, LocationFacts, item_document
 from builders.export_layout import ExportLayout
 from builders.export_plan import PlannedFile, PlannedLocation
 from noldo.atomic import write_if_changed
 from noldo.errors import StoreError
+from noldo.legend_files import sidecars
 from noldo.manifest import Manifest
 from noldo.reader import StoreReader
 

@@ -23,13 +23,15 @@ from typing import Literal
 
 import numpy as np
 
-from builders.import_items import BadItemError, ImportPlan, Item, Reading, ReadItem
+from builders.import_dfc2020 import TEST_IDS_FROM
+from builders.import_items import MAX_ID, BadItemError, ImportPlan, Item, Reading, ReadItem
 from builders.import_sources import DFC2020, NOLDO, SSL4EO_V1, source_record
+from builders.import_ssl4eo_v1 import SEASON_NAMES
 from builders.import_store import ImportSummary, ImportTarget, run_import
 from builders.lmdb_file import LmdbFile
 from builders.published_bands import Form
 from builders.published_labels import PublishedLabels, dfc2020_of_cromss, expert_labels, osm_labels
-from builders.published_tifs import S1_FORM, S2_FORM, tile_images
+from builders.published_tifs import NOTE_RESAMPLED, S1_FORM, S2_FORM, tile_images
 from builders.tile_names import tile_columns, tile_placement
 from noldo.errors import InputError
 from noldo.manifest import SeasonRecord
@@ -37,7 +39,6 @@ from noldo.products import S1_BANDS, S2_L1C_BANDS, array_specs
 
 Kind = Literal["nol", "dw", "osm", "dfc2020"]
 
-SEASON_NAMES = ("first", "second", "third", "fourth")
 ONE_SEASON = (SeasonRecord(name="image", window_days=15),)
 """Images lie within 15 days of the label, mostly (CromSS repository, get_dw_data)."""
 
@@ -52,9 +53,8 @@ NOTE_BYTES = (
     "Bytes hold values clipped to two standard deviations around the mean, from files compressed with loss; bands of 20 and "
     "60 m were resized to 10 m by bicubic interpolation."
 )
-NOTE_RESAMPLED = "All bands of Sentinel-2 and Sentinel-1 were resampled to the grid of the label."
 
-_KEY = re.compile(r"(?P<kind>[a-z]+\d?)_(?P<number>\d+)")
+_KEY = re.compile(r"(?P<kind>[a-z]+\d?)_(?P<number>0|[1-9][0-9]*)")
 
 
 @dataclass(frozen=True)
@@ -182,11 +182,12 @@ class _NolReader:
 
 
 def _whole(number: int | str | None, *, where: str) -> int:
-    if isinstance(number, str) and number.isdecimal():
-        return int(number)
-    if not isinstance(number, int) or number < 0:
-        raise BadItemError("unreadable record", f"{where}: id {number!r}, expected a whole number")
-    return number
+    found = int(number) if isinstance(number, str) and re.fullmatch(r"[0-9]{1,19}", number) else number
+    if not isinstance(found, int) or not 0 <= found <= MAX_ID:
+        raise BadItemError(
+            "unreadable record", f"{where}: id {number!r:.60}, expected a whole number from 0 to {MAX_ID}"
+        )
+    return found
 
 
 def _shaped(array: np.ndarray, num_axes: int, *, what: str) -> np.ndarray:
@@ -249,9 +250,6 @@ _LABELS: Mapping[str, PublishedLabels] = {
     "dfc2020": dfc2020_of_cromss(),
 }
 
-TEST_IDS_FROM = 100_000
-"""DFC2020 numbers the patches of both splits from 0; ids of the test split begin here."""
-
 
 def _numbers(file: LmdbFile, *, kinds: Sequence[str]) -> tuple[list[int], list[str]]:
     """Numbers that any kind of record has, and keys that are of no kind."""
@@ -283,7 +281,7 @@ def _tile(file: LmdbFile, number: int, split: str, *, kinds: Sequence[str], name
 def _name(found: int | str | None, kind: str, *, where: str) -> str:
     """`s1_<name>.tif` to the name."""
     if not isinstance(found, str) or not found.startswith(f"{kind}_"):
-        raise BadItemError("unreadable record", f"{where}: id {found!r}, expected {kind}_<name>.tif")
+        raise BadItemError("unreadable record", f"{where}: id {found!r:.80}, expected {kind}_<name>.tif")
     return found.removeprefix(f"{kind}_").removesuffix(".tif")
 
 
@@ -331,6 +329,6 @@ class _TileReader:
         array, found = file.array(key, dtypes=dtypes)
         if self._named and _name(found, kind, where=f"{file.name}, key {key}") != item.name:
             raise BadItemError(
-                "id mismatch", f"{file.name}, key {key} is of {found!r}, its label of {item.name!r}"
+                "id mismatch", f"{file.name}, key {key} is of {found!r:.80}, its label of {item.name!r}"
             )
         return array

@@ -23,6 +23,9 @@ Georeference = Literal["exact", "approximate", "none"]
 IMPORT_VERSION = 1
 """Raised when the same published files would give other bytes: an import that has begun is then not gone on with."""
 
+MAX_ID = 2**63 - 1
+"""Ids are int64 in the index and in the store."""
+
 MAX_NAMED = 5
 """Names in one message; the others are counted."""
 
@@ -61,7 +64,7 @@ class Item:
     """One location as published: what is known before its pixels are read."""
 
     id: int
-    """Stable number, at least 0."""
+    """Stable number, 0 .. `MAX_ID`."""
     name: str
     """Of the tile or patch at its source."""
     split: str
@@ -149,7 +152,7 @@ def check_items(items: Sequence[Item], *, where: str) -> None:
     Raises
     ------
     InputError
-        If there is no item, an id stands twice or is negative, or a split is unknown.
+        If there is no item, an id stands twice or is none of the store, or a split is unknown.
     """
     if not items:
         raise InputError(
@@ -157,10 +160,10 @@ def check_items(items: Sequence[Item], *, where: str) -> None:
         )
     seen: dict[int, str] = {}
     for item in items:
-        if item.id < 0 or item.split not in SPLITS:
+        if not 0 <= item.id <= MAX_ID or item.split not in SPLITS:
             raise InputError(
-                f"{where}: {item.name} has id {item.id} and split {item.split!r}; expected an id of at least 0 and one "
-                f"of {', '.join(SPLITS)}"
+                f"{where}: {item.name} has id {item.id} and split {item.split!r}; expected an id from 0 to {MAX_ID} and "
+                f"one of {', '.join(SPLITS)}"
             )
         if item.id in seen:
             raise InputError(

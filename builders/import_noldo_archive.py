@@ -24,13 +24,14 @@ import numpy as np
 from builders.archive_files import SourceFiles, open_source
 from builders.import_items import BadItemError, ImportPlan, Item, Reading, ReadItem
 from builders.import_sources import NOLDO, source_record
+from builders.import_ssl4eo_v1 import SEASON_NAMES
 from builders.import_store import ImportSummary, ImportTarget, run_import
 from builders.noisy_labels import DEFAULT_PATTERN, NoisyLabels
 from builders.path_pattern import PathPattern
 from builders.published_bands import BELOW_ZERO
 from builders.published_geotiff import Raster
-from builders.published_labels import PublishedLabels, expert_labels, osm_labels
-from builders.published_tifs import S1_FORM, S2_FORM, place_of, read_tif, tile_images
+from builders.published_labels import EXPERT_BAND, PublishedLabels, expert_labels, osm_labels
+from builders.published_tifs import NOTE_RESAMPLED, S1_FORM, S2_FORM, place_of, read_tif, tile_images
 from builders.scene_names import scene_tile, scene_time_ms
 from builders.tile_names import tile_columns
 from noldo.errors import InputError
@@ -41,12 +42,8 @@ logger = logging.getLogger(__name__)
 
 ArchiveSubset = Literal["nol", "dw", "osm"]
 
-NOL_SEASONS = ("first", "second", "third", "fourth")
 SPLIT_WORDS = ("train", "test", "val")
-LABEL_BAND = "lulc"
-"""Band of the experts' consensus in test labels, beside the model's own `label` (Zenodo 4766508)."""
 
-NOTE_RESAMPLED = "All bands of Sentinel-2 and Sentinel-1 were resampled to the grid of the label."
 NOTE_OSM = "The published place of the OpenStreetMap labels is wrong; they lie on the pixels of the images."
 
 
@@ -96,9 +93,9 @@ def plan_noisy_labels(told: NoldoArchive, files: SourceFiles) -> tuple[ImportPla
 
     def read(item: Item) -> Reading:
         scenes = sorted(labels.scenes(item.id), key=lambda name: (scene_time_ms(name) or 0, name))
-        if len(scenes) != len(NOL_SEASONS):
+        if len(scenes) != len(SEASON_NAMES):
             raise BadItemError(
-                "missing scene", f"{item.name} has {len(scenes)} labels, expected {len(NOL_SEASONS)}"
+                "missing scene", f"{item.name} has {len(scenes)} labels, expected {len(SEASON_NAMES)}"
             )
         classes, counted, placement = labels.read(item.id, scenes)
         columns: dict[str, object] = {
@@ -112,7 +109,7 @@ def plan_noisy_labels(told: NoldoArchive, files: SourceFiles) -> tuple[ImportPla
         importer="noldo-archive",
         subset="nol",
         specs=array_specs({"dynamic_world": ("label",)}),
-        seasons=tuple(SeasonRecord(name=name, window_days=0) for name in NOL_SEASONS),
+        seasons=tuple(SeasonRecord(name=name, window_days=0) for name in SEASON_NAMES),
         patch_size_px=told.patch_size_px or 264,
         items=[Item(id=number, name=f"{number:07d}", split="train") for number in labels.ids()],
         sources=(source_record("dynamic_world", NOLDO),),
@@ -227,14 +224,14 @@ class TileReader:
 def _label_plane(raster: Raster, *, where: str) -> np.ndarray:
     """(y, x): the only band, the one named `lulc`, or the second of two without names, as the published code takes it."""
     count = len(raster.values)
-    if LABEL_BAND in raster.bands:
-        position = raster.bands.index(LABEL_BAND)
+    if EXPERT_BAND in raster.bands:
+        position = raster.bands.index(EXPERT_BAND)
     elif count == 1 or (count == 2 and not any(raster.bands)):
         position = count - 1
     else:
         raise BadItemError(
             "unknown band",
-            f"{where} has {count} bands ({', '.join(raster.bands)}), expected one, or one named {LABEL_BAND}",
+            f"{where} has {count} bands ({', '.join(raster.bands)}), expected one, or one named {EXPERT_BAND}",
         )
     plane: np.ndarray = raster.values[position]
     return plane

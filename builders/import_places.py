@@ -1,6 +1,6 @@
 """Where published items lie, as far as their files say: on a UTM grid, around a centre in degrees, or nowhere."""
 
-import math
+import re
 
 from builders.import_items import NOWHERE, Georeference, Placement
 from builders.patches import centres, grid_around
@@ -10,16 +10,20 @@ from noldo.grids import Grid
 ON_GRID_M = 0.01
 """A corner nearer to a whole metre than this lies on it: coordinates are rounded when files are written."""
 
+REACH_M = (1e7, 2e7)
+"""Beyond these eastings and northings lies nothing: UTM runs from 0 to 1e6 and from 0 to 1e7, and far outside degrees are infinite."""
+
 PIXEL_M = 10
+
+_UTM = re.compile(r"(?:EPSG:)?(32[67][0-9]{2})")
 
 Bounds = tuple[float, float, float, float]
 
 
 def utm_code(crs: str) -> int:
     """EPSG code of a UTM zone on WGS84, or 0 if it is none."""
-    code = crs.removeprefix("EPSG:")
-    epsg = int(code) if code.isdecimal() else 0
-    return epsg if epsg // 100 in (326, 327) and 1 <= epsg % 100 <= 60 else 0
+    found = _UTM.fullmatch(crs)
+    return int(found[1]) if found and 1 <= int(found[1]) % 100 <= 60 else 0
 
 
 def raster_placement(
@@ -69,7 +73,7 @@ def corner_placement(
     source: Placement = NOWHERE,
 ) -> Placement:
     """Of an outer upper-left corner in metres of a UTM zone; `source` has what was published."""
-    if not (math.isfinite(x_ul) and math.isfinite(y_ul) and max(abs(x_ul), abs(y_ul)) < 1e8):
+    if not (abs(x_ul) < REACH_M[0] and abs(y_ul) < REACH_M[1]):
         return source
     grid = Grid(crs_epsg, round(x_ul), round(y_ul), side_px)
     is_whole = max(abs(x_ul - grid.x_ul), abs(y_ul - grid.y_ul)) <= ON_GRID_M

@@ -148,12 +148,12 @@ class ShardWriter:
         return row, arrays, counted
 
     def _size_px(self, arrays: Mapping[str, np.ndarray]) -> tuple[int, int]:
-        """Rows and columns of 10 m that an item has; all its arrays must agree.
+        """Rows and columns of 10 m that an item has: all its arrays must agree, and be square.
 
         Raises
         ------
         BadItemError
-            If they do not, or the store has another size.
+            If they do not, are not, or the store has another size.
         """
         sizes = {}
         for spec in self._layout.specs:
@@ -167,14 +167,11 @@ class ShardWriter:
             sizes[spec.name] = (height * spec.resolution_m // FINEST_M, width * spec.resolution_m // FINEST_M)
         side = self._layout.patch_size_px
         height, width = next(iter(sizes.values()))
-        fits = (
-            (0 < height <= side and 0 < width <= side)
-            if self._plan.may_be_smaller
-            else height == width == side
-        )
-        if len(set(sizes.values())) > 1 or not fits:
+        smallest = 1 if self._plan.may_be_smaller else side
+        if len(set(sizes.values())) > 1 or height != width or not smallest <= height <= side:
             found = ", ".join(f"{name} {one[0]} x {one[1]}" for name, one in sizes.items())
-            raise BadItemError("wrong size", f"{found} px of 10 m, expected {side} x {side}")
+            wanted = f"{'a square of at most ' if self._plan.may_be_smaller else ''}{side} x {side}"
+            raise BadItemError("wrong size", f"{found} px of 10 m, expected {wanted}")
         return height, width
 
     def _padded(self, array: np.ndarray, spec: ArraySpec) -> np.ndarray:

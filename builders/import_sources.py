@@ -1,6 +1,8 @@
 """Terms of published data sets: where they come from, and the sentence to print beside them. The one home of these facts."""
 
-from builders.licences import COPERNICUS_TERMS, DYNAMIC_WORLD_TERMS
+from dataclasses import replace
+
+from builders.licences import CLEAN_LABEL_TERMS, COPERNICUS_TERMS, DYNAMIC_WORLD_TERMS, OSM_TERMS
 from noldo.manifest import SourceRecord
 
 SSL4EO_V1 = "SSL4EO-S12 v1.0"
@@ -8,7 +10,7 @@ SSL4EO_V11 = "SSL4EO-S12 v1.1"
 NOLDO = "NoLDO-S12"
 DFC2020 = "DFC2020"
 
-_COPERNICUS = "Contains modified Copernicus Sentinel data."
+_COPERNICUS = COPERNICUS_TERMS.attribution.format(years="")
 
 _DATA_SETS = {
     SSL4EO_V1: (
@@ -35,16 +37,10 @@ _DATA_SETS = {
 """Licence, attribution and page. Where a data set states no licence with its files, its page decides."""
 
 _ORIGINAL_LABELS = {
-    "dynamic_world": (DYNAMIC_WORLD_TERMS.licence, DYNAMIC_WORLD_TERMS.attribution, DYNAMIC_WORLD_TERMS.url),
-    "expert": (
-        "CC BY 4.0",
-        "Expert labels: Tait et al. (2021), Dynamic World training dataset, PANGAEA, doi 10.1594/PANGAEA.933475.",
-        "https://doi.org/10.1594/PANGAEA.933475",
-    ),
-    "osm": (
-        "ODbL 1.0",
-        "Land use: (c) OpenStreetMap contributors, classified by osmlanduse.org.",
-        "https://www.openstreetmap.org/copyright",
+    "dynamic_world": DYNAMIC_WORLD_TERMS,
+    **CLEAN_LABEL_TERMS,
+    "osm": replace(
+        OSM_TERMS, attribution=f"{OSM_TERMS.attribution.removesuffix('.')}, classified by osmlanduse.org."
     ),
 }
 
@@ -53,9 +49,9 @@ def source_record(product: str, data_set: str) -> SourceRecord:
     """Terms of one product of a published data set, those of what it was made from included."""
     licence, attribution, url = _DATA_SETS[data_set]
     if product in _ORIGINAL_LABELS:
-        own, words, _ = _ORIGINAL_LABELS[product]
-        licence = licence if licence == own else f"{licence}; {own}"
-        attribution = f"{attribution} {words}"
+        own = _ORIGINAL_LABELS[product]
+        licence = licence if licence == own.licence else f"{licence}; {own.licence}"
+        attribution = f"{attribution} {own.attribution}"
     elif not product.startswith("dfc2020"):
         licence = f"{licence}; {COPERNICUS_TERMS.licence}"
         attribution = f"{attribution} {_COPERNICUS}"

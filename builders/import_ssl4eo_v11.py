@@ -19,6 +19,7 @@ import numpy as np
 from builders.archive_members import MIB
 from builders.import_items import BadItemError, ImportPlan, Item, Placement, Reading, ReadItem
 from builders.import_sources import SSL4EO_V11, source_record
+from builders.import_ssl4eo_v1 import SEASON_NAMES
 from builders.import_store import ImportSummary, ImportTarget, run_import
 from builders.published_bands import BELOW_ZERO, Form, as_backscatter, as_reflectance, stored_bands
 from builders.scene_names import scene_tile
@@ -36,9 +37,6 @@ from noldo.manifest import SeasonRecord
 from noldo.products import S1_BANDS, S2_L1C_BANDS, S2_L2A_BANDS
 
 logger = logging.getLogger(__name__)
-
-SEASON_NAMES = ("first", "second", "third", "fourth")
-"""Scenes have dates of their own at each location, and are published in the order of their dates."""
 
 BANDS = {"s2_l1c": S2_L1C_BANDS, "s2_l2a": S2_L2A_BANDS, "s1_grd": S1_BANDS}
 SPLITS = {"train": "train", "val": "val", "test": "test"}
@@ -229,7 +227,7 @@ class SampleReader:
         if found is None or found[0] != path:
             self._blocks.pop(product, None)
             archive = ZarrZip(path, where=path.relative_to(self.root).as_posix())
-            names = variables_of(archive, self._told.variables)
+            names = _by_season(archive, variables_of(archive, self._told.variables))
             if found is None:
                 logger.info(
                     "%s: %s", archive.where, ", ".join(f"{what} is {name!r}" for what, name in names.items())
@@ -289,6 +287,10 @@ class SampleReader:
                 "wrong size",
                 f"{opened.zip.where}: {name} has shape {facts.shape}, expected (sample, 4, band, y, x)",
             )
+        if facts.dtype is None or facts.dtype.kind not in "iuf":
+            raise BadItemError(
+                "wrong type", f"{opened.zip.where}: {name} holds {facts.dtype or 'words'}, expected numbers"
+            )
         if {"scale_factor", "add_offset"} & facts.attributes.keys():
             raise InputError(f"{opened.zip.where}: {name} is packed with a scale, which is not read")
         values = self._sample(product, opened, name, at, path=item.key[0][product])
@@ -316,9 +318,23 @@ class SampleReader:
         return as_reflectance(values, where=where, offset=self._told.offset or 0)
 
 
+def _by_season(archive: ZarrZip, names: Mapping[str, str]) -> dict[str, str]:
+    """The variables, but for names and times of scenes that are not told for each season."""
+    kept = dict(names)
+    for what in ("scene", "time"):
+        shape = archive.arrays[names[what]].shape if what in names else ()
+        # A time of one axis is that of the axis, and ignored.
+        if shape[1:] != (len(SEASON_NAMES),) and len(shape) > (what == "time"):
+            logger.warning(
+                "%s: %s has shape %s, expected (sample, %s); it is not used",
+                *(archive.where, names[what], shape, len(SEASON_NAMES)),
+            )
+            del kept[what]
+    return kept
+
+
 def _scene_columns(product: str, opened: ModalityZip, at: int) -> dict[str, object]:
-    scenes = opened.row("scene", at)
-    names = None if scenes is None else [str(name) for name in np.atleast_1d(scenes).tolist()]
+    names = opened.texts("scene", at)
     times = times_of(opened, at, names)
     columns: dict[str, object] = {f"scene_{product}": names} if names else {}
     if product == "s1_grd":

@@ -1,5 +1,6 @@
 """An LMDB of published arrays, opened for reading: nothing in its folder is created or changed."""
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -22,7 +23,7 @@ class LmdbFile:
         Raises
         ------
         InputError
-            If there is none, or it is damaged.
+            If there is none, or it is damaged or not whole.
         """
         import lmdb
 
@@ -37,6 +38,22 @@ class LmdbFile:
             )
         except lmdb.Error as error:
             raise InputError(f"{path}: not a readable LMDB ({error}); fetch it again") from None
+        try:
+            self._refuse_cut()
+        except InputError:
+            self._env.close()
+            raise
+
+    def _refuse_cut(self) -> None:
+        """LMDB maps the file into memory: where it has been cut off, reading on would kill the process by SIGBUS.
+
+        Opening reads no more than the two first pages, which LMDB checks.
+        """
+        path = self._path / "data.mdb" if self._path.is_dir() else self._path
+        found = path.stat().st_size
+        told = (self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"]
+        if found < told:
+            raise InputError(f"{path}: {found} bytes, but its header says {told}; fetch it again")
 
     def __enter__(self) -> Self:
         """Open already; see `__exit__`."""
@@ -88,7 +105,7 @@ class LmdbFile:
         """
         with self._env.begin(buffers=True) as transaction:
             record = self._record(transaction, key)
-            num_values = int(np.prod(record.shape, dtype=np.int64))
+            num_values = math.prod(record.shape)
             for name in dtypes:
                 if num_values * np.dtype(name).itemsize == len(record.content):
                     return np.frombuffer(record.content, name).reshape(record.shape).copy(), record.id

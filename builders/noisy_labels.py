@@ -34,19 +34,28 @@ class NoisyLabels:
         Raises
         ------
         InputError
-            If none is found.
+            If none is found, or two are of one location and scene, or of one location whose number is written in two ways.
         """
         self._files = files
         self._paths: dict[int, dict[str, str]] = {}
         self.unmatched: list[str] = []
         """Names of files that are no labels."""
         matcher = PathPattern(pattern, parts={"id": r"\d+", "scene": r"[^/]+"})
+        spelled: dict[int, tuple[str, str]] = {}
         for name in files.names():
             found = matcher.match(name)
             if found is None:
                 self.unmatched.append(name)
-            else:
-                self._paths.setdefault(int(found["id"]), {})[found["scene"]] = name
+                continue
+            number = int(found["id"])
+            text, first = spelled.setdefault(number, (found["id"], name))
+            scenes = self._paths.setdefault(number, {})
+            if text != found["id"] or found["scene"] in scenes:
+                twin = scenes.get(found["scene"], first)
+                raise InputError(
+                    f"{files.where}: {twin} and {name} are both labels of location {number}; remove or rename one of them"
+                )
+            scenes[found["scene"]] = name
         if not self._paths:
             raise InputError(
                 f"{files.where}: no file like {pattern}; say with --nol-pattern how they are called"

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from builders.areas import equal_areas_m2
 from builders.polygons import Geometries, clean_polygons
-from builders.tag_table import Tags, TagTable, area_class
+from builders.tag_table import AREA_RELATIONS, Tags, TagTable, area_class
 from noldo.errors import InputError, StoreError
 from noldo.legend import OSM_LAND_USE
 
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 NodeIndex = Literal["auto", "memory", "sparse_file", "dense_file"]
-
-AREA_RELATIONS = frozenset({"multipolygon", "boundary"})
-"""Values of `type` that make a relation an area, for osmnx and GDAL as for osmium."""
 
 MEMORY_UP_TO_BYTES = 1_000_000_000
 """Largest extract whose node positions are held in memory by default. A node takes 16 bytes there and 7 to 9 in the

@@ -9,7 +9,7 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,6 +25,17 @@ tan(latitude): 0.4 m at 84 degrees, less than a twentieth of a pixel."""
 
 DECIMALS = 7
 """Degrees are rounded to about a centimetre, so that no version of PROJ changes the index."""
+
+
+def geojson(outline: "shapely.Polygon | shapely.MultiPolygon") -> dict[str, Any]:
+    """An outline as GeoJSON in lists: Earth Engine's client compares and encodes those, not shapely's tuples."""
+    from shapely.geometry import mapping
+
+    return {"type": outline.geom_type, "coordinates": _lists(mapping(outline)["coordinates"])}
+
+
+def _lists(coordinates: Any) -> Any:
+    return [_lists(part) for part in coordinates] if isinstance(coordinates, tuple) else coordinates
 
 
 def outlines(grids: Sequence[Grid]) -> "list[shapely.Polygon | shapely.MultiPolygon]":

@@ -19,7 +19,7 @@ from shapely.geometry.base import BaseGeometry
 from builders.areas import Area, equal_area_m2
 from builders.outlines import outlines
 from builders.overpass_access import Feature, Found, OverpassAccess
-from builders.tag_table import TagTable, area_class, class_of
+from builders.tag_table import AREA_RELATIONS, TagTable, area_class, class_of
 from noldo.errors import ConfigError
 from noldo.grids import Grid
 
@@ -29,9 +29,6 @@ MARGIN_M = 1_000
 """Default of how far around a patch is searched, in metres: a patch of 2.64 km becomes a query of 4.64 km."""
 
 PIXEL_M = 10
-
-AREA_RELATIONS = frozenset({"multipolygon", "boundary"})
-"""Types of relations that osmnx makes areas of."""
 
 DATE_LINE_GAP_DEG = 1e-5
 """Query polygons end about a metre short of 180 degrees: osmnx projects and rounds corners, and must not change their sign."""

@@ -4,12 +4,12 @@ The answer interleaves all bands pixel by pixel, at 10 m. It is taken apart a fe
 read lies in the processor's cache for all bands; 20 and 60 m bands are checked to be constant blocks and decimated.
 """
 
-import ast
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
+from builders.npy import view_npy
 from builders.retries import GarbledAnswerError
 from builders.stack import MASKED_FLOAT, BandTarget, Layer
 from noldo.errors import RequestRefusedError
@@ -21,9 +21,6 @@ from noldo.products import (
     UNLABELLED,
     ArraySpec,
 )
-
-_LENGTH_BYTES = {b"\x01\x00": 2, b"\x02\x00": 4, b"\x03\x00": 4}
-"""Version of an NPY file: how many bytes the length of its header has."""
 
 ROWS_AT_ONCE = 24
 """Multiple of 6, so that coarse pixels stay whole. 24 rows of 264 px of 240 bytes are 1.5 MB."""
@@ -54,33 +51,12 @@ def parse_npy(data: bytes, *, names: Sequence[str], side_px: int) -> npt.NDArray
     GarbledAnswerError
         If it is not such a file, whole and of this shape. Pickled objects are never loaded.
     """
-    try:
-        dtype, offset = _read_header(data, side_px=side_px)
-    except (ValueError, SyntaxError, TypeError, KeyError, RecursionError, MemoryError) as error:
-        raise GarbledAnswerError(f"{len(data)} bytes that are no NPY array ({error})") from error
-    if missing := set(names) - set(dtype.names or ()):
+    found = view_npy(data)
+    if found.shape != (side_px, side_px):
+        raise GarbledAnswerError(f"an NPY array of shape {found.shape}, expected {(side_px, side_px)}")
+    if missing := set(names) - set(found.dtype.names or ()):
         raise GarbledAnswerError(f"bands {sorted(missing)} are missing in the answer")
-    wanted = offset + side_px * side_px * dtype.itemsize
-    if len(data) != wanted:
-        raise GarbledAnswerError(f"an NPY array of {len(data)} bytes, expected {wanted}")
-    return np.frombuffer(data, dtype=dtype, offset=offset).reshape(side_px, side_px)
-
-
-def _read_header(data: bytes, *, side_px: int) -> tuple[np.dtype[np.void], int]:
-    """Dtype, and where the numbers begin (NumPy enhancement proposal 1).
-
-    Not by NumPy's reader, which caps the header, guesses at headers of Python 2 with a warning, and fails on
-    garbled ones in many ways.
-    """
-    if data[:6] != b"\x93NUMPY" or data[6:8] not in _LENGTH_BYTES:
-        raise ValueError(f"it begins with {data[:8]!r}")
-    start = 8 + _LENGTH_BYTES[data[6:8]]
-    end = start + int.from_bytes(data[8:start], "little")
-    header = ast.literal_eval(data[start:end].decode())
-    dtype = np.lib.format.descr_to_dtype(header["descr"])
-    if dtype.hasobject or header["fortran_order"] or header["shape"] != (side_px, side_px):
-        raise ValueError(f"{header['shape']}, expected {(side_px, side_px)} plain numbers, row by row")
-    return dtype, end
+    return found
 
 
 def unpack(

@@ -97,9 +97,10 @@ def _plane(
 
 def _decimated(plane: np.ndarray, band: str, *, factor: int, where: str) -> np.ndarray:
     if plane.shape[-1] % factor or plane.shape[-2] % factor:
-        raise InputError(
-            f"{where}: {band} has {plane.shape[-2]} x {plane.shape[-1]} px, no multiple of {factor}: not copies of pixels "
-            f"of {factor * FINEST_M} m; run with --keep-upsampled"
+        raise BadItemError(
+            "wrong size",
+            f"{band} of {where} has {plane.shape[-2]} x {plane.shape[-1]} px, no multiple of {factor}: not copies of pixels "
+            f"of {factor * FINEST_M} m; if all are like this, run with --keep-upsampled",
         )
     found = [decimate(season, factor=factor) for season in plane]
     if not all(constant for _, constant in found):

@@ -11,15 +11,24 @@ from dataclasses import dataclass
 import numpy as np
 
 from builders.import_items import BadItemError
-from noldo.errors import InputError
+from noldo.errors import InputError, one_line
 
 MAX_FILE_BYTES = 256 << 20
 """The largest file that is read; 13 bands of 512 px of 8 bytes are 27 MB."""
 
 MAX_SIDE_PX = 4096
 MAX_BANDS = 32
+MAX_RASTER_BYTES = 256 << 20
+"""Of all pixels together: a sparse file of a few kilobytes may claim any number."""
+
 MAX_BLOCK_BYTES = 128 << 20
 """A block is unpacked whole, however small the image is."""
+
+MAX_NAME = 80
+"""Letters of a band's name that are kept: names stand in messages."""
+
+MAX_CRS = 4096
+"""Letters of a CRS in WKT that are kept."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +55,7 @@ class Raster:
 
 
 def read_geotiff(content: bytes, *, where: str) -> Raster:
-    """Read a GeoTIFF whole.
+    """Read a GeoTIFF whole, as a file of an item.
 
     Parameters
     ----------
@@ -58,12 +67,27 @@ def read_geotiff(content: bytes, *, where: str) -> Raster:
     BadItemError
         If it can't be read, or is larger than any that is published.
     """
+    try:
+        return raster_of(content)
+    except InputError as error:
+        raise BadItemError("unreadable file", f"{where} ({error})") from None
+
+
+def raster_of(content: bytes) -> Raster:
+    """Read a GeoTIFF whole.
+
+    Raises
+    ------
+    InputError
+        If it can't be read, or is larger than any that is published; says why in a few words, for the caller to say of
+        which file.
+    """
     import rasterio
     from rasterio.errors import NotGeoreferencedWarning, RasterioError
     from rasterio.io import MemoryFile
 
     if not content:  # rasterio would take it for a file to be written
-        raise BadItemError("unreadable file", f"{where} (empty)")
+        raise InputError("empty")
     # Our own message says which file and why.
     logging.getLogger("rasterio").setLevel(logging.CRITICAL)
     try:
@@ -74,19 +98,19 @@ def read_geotiff(content: bytes, *, where: str) -> Raster:
                 MemoryFile(content) as memory,
                 memory.open(driver="GTiff") as image,
             ):
-                _check_sizes(image, where=where)
+                _check_sizes(image)
                 return Raster(
                     values=image.read(),
                     crs=_crs_name(image.crs),
                     transform=tuple(image.transform)[:6],
-                    bands=tuple(name or "" for name in image.descriptions),
+                    bands=tuple(one_line(name or "", limit=MAX_NAME) for name in image.descriptions),
                     no_data=image.nodata,
                 )
     except (RasterioError, ValueError, MemoryError) as error:
         if isinstance(error, InputError):
             raise
-        reason = (str(error).splitlines() or ["no reason given"])[0]
-        raise BadItemError("unreadable file", f"{where} ({_without_memory_name(reason)})") from None
+        reason = one_line((str(error).splitlines() or ["no reason given"])[0])
+        raise InputError(_without_memory_name(reason)) from None
 
 
 def _without_memory_name(reason: str) -> str:
@@ -94,15 +118,23 @@ def _without_memory_name(reason: str) -> str:
     return " ".join("it" if "/vsimem/" in word else word for word in reason.split())
 
 
-def _check_sizes(image: object, *, where: str) -> None:
+def _check_sizes(image: object) -> None:
     width, height, count = image.width, image.height, image.count  # type: ignore[attr-defined]
-    item_bytes = max(np.dtype(name).itemsize for name in image.dtypes)  # type: ignore[attr-defined]
+    kinds = sorted(set(image.dtypes))  # type: ignore[attr-defined]
+    if any(kind.startswith("complex") for kind in kinds):  # numpy has no word for some of them
+        raise InputError(f"pixels of {', '.join(kinds)}, expected whole or real numbers")
+    item_bytes = max(np.dtype(kind).itemsize for kind in kinds)
     block = max(rows * columns for rows, columns in image.block_shapes)  # type: ignore[attr-defined]
-    fits = max(width, height) <= MAX_SIDE_PX and count <= MAX_BANDS
-    if not fits or block * item_bytes * count > MAX_BLOCK_BYTES:
-        raise BadItemError(
-            "unreadable file",
-            f"{where} ({width} x {height} px, {count} bands, blocks of {block} px: larger than any that is published)",
+    fits = (
+        max(width, height) <= MAX_SIDE_PX
+        and count <= MAX_BANDS
+        and width * height * count * item_bytes <= MAX_RASTER_BYTES
+        and block * count * item_bytes <= MAX_BLOCK_BYTES
+    )
+    if not fits:
+        raise InputError(
+            f"{width} x {height} px, {count} bands of {item_bytes} bytes, blocks of {block} px: larger than any that is "
+            "published"
         )
 
 
@@ -110,4 +142,4 @@ def _crs_name(crs: object) -> str:
     if not crs:
         return ""
     epsg = crs.to_epsg()  # type: ignore[attr-defined]
-    return f"EPSG:{epsg}" if epsg else str(crs)
+    return f"EPSG:{epsg}" if epsg else one_line(str(crs), limit=MAX_CRS)

@@ -22,8 +22,12 @@ from noldo.legend import (
 )
 from noldo.products import UNLABELLED
 
+UNMARKED = 0
 CLOUD = 10
-"""In expert labels (PANGAEA 933475)."""
+"""Numbers of expert labels that mean no class (PANGAEA 933475); 1..9 are the classes of Dynamic World."""
+
+EXPERT_BAND = "lulc"
+"""Band of the experts' consensus in the validation tiles, beside the model's own `label` (Zenodo 4766508)."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ def expert_labels() -> PublishedLabels:
     """Of Dynamic World's experts: 1..9 are its classes, 0 is unmarked, 10 cloud; 255 occurs where tiles were padded."""
     lookup = lookup_from_order(DYNAMIC_WORLD.classes, DYNAMIC_WORLD)
     return PublishedLabels(
-        lookup, {0: "", UNLABELLED: "", CLOUD: "Expert labels that say cloud, stored as 255"}
+        lookup, {UNMARKED: "", UNLABELLED: "", CLOUD: "Expert labels that say cloud, stored as 255"}
     )
 
 

@@ -13,6 +13,9 @@ S1_FORM = Form("s1_grd", S1_BANDS)
 S2_FORM = Form("s2_l1c", S2_L1C_BANDS, upsampled=True)
 """All bands on the grid of the label, whatever they were measured on."""
 
+NOTE_RESAMPLED = "All bands of Sentinel-2 and Sentinel-1 were resampled to the grid of the label."
+"""Of the tiles of NoLDO-S12."""
+
 
 def read_tif(files: SourceFiles, path: str) -> Raster:
     """One file.

@@ -1,20 +1,18 @@
 """What an imagery provider holds, before anything is made of it: for checking the provider, never for a build."""
 
-import io
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
+from builders.npy import view_npy
 from builders.records import Location, Scene, SeasonChoice
+from builders.retries import GarbledAnswerError
 from builders.stack import Layer
 from noldo.errors import SourceError
 from noldo.grids import Grid
 
 Answer = TypeVar("Answer")
-
-MAX_HEADER_BYTES = 100_000
-"""NPY headers of many bands are longer than NumPy reads by default."""
 
 
 class RawSource(Protocol):
@@ -61,11 +59,9 @@ def decode_npy(data: bytes) -> np.ndarray:
         If it is no such array.
     """
     try:
-        array = np.lib.format.read_array(
-            io.BytesIO(data), allow_pickle=False, max_header_size=MAX_HEADER_BYTES
-        )
-    except (ValueError, EOFError, UnicodeDecodeError) as error:
-        raise SourceError(f"{len(data)} bytes that are no NPY array ({error})") from error
+        array = view_npy(data)
+    except GarbledAnswerError as error:
+        raise SourceError(str(error)) from error
     if array.dtype.names is None or array.ndim != 2:
         raise SourceError(f"an array {array.dtype} of shape {array.shape}, expected one field a band")
     return array

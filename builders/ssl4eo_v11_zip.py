@@ -1,6 +1,7 @@
 """One zip of SSL4EO-S12 v1.1: which of its variables is what, and the times, places and names that they hold."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -28,6 +29,20 @@ KNOWN_NAMES = {
 }
 """What is looked for, to the names it may have; the first that is there is taken."""
 
+_FAR_AWAY = np.datetime64("2100-01-01", "ms")
+"""Times after it, or before 1970, are no times of a scene."""
+
+_MILLISECONDS = {
+    **{"day": 86_400_000.0, "hour": 3_600_000.0, "minute": 60_000.0, "second": 1_000.0},
+    **{"millisecond": 1.0, "microsecond": 1e-3, "nanosecond": 1e-6},
+}
+_UNITS = re.compile(
+    rf"(?P<unit>{'|'.join(_MILLISECONDS)})s? since (?P<day>\d{{4}}-\d\d-\d\d)"
+    r"([T ](?P<time>\d\d:\d\d:\d\d(\.\d{1,9})?))?( ?(Z|UTC|\+00:?00))?",
+    re.ASCII,
+)
+_CALENDARS = ("standard", "gregorian", "proleptic_gregorian")
+
 _BAND = re.compile(r"B0?(\d+A?)")
 
 
@@ -50,14 +65,19 @@ class ModalityZip:
                 f"{self.zip.where}: no variable with the names of the samples; give --variables.sample"
             )
         values = self.zip.whole(name)
-        return [str(value) for value in (values if values.ndim == 1 else values[:, 0]).tolist()]
+        if values.ndim not in (1, 2):
+            raise InputError(f"{self.zip.where}: {name} has shape {values.shape}, expected (sample,)")
+        found = _texts(values if values.ndim == 1 else values[:, 0])
+        if twins := [one for one, count in Counter(found).items() if count > 1]:
+            raise InputError(f"{self.zip.where}: sample {twins[0]} is there {found.count(twins[0])} times")
+        return found
 
     @cached_property
     def bands(self) -> list[str]:
         """Names of the bands, as this project calls them; empty if the file does not say."""
         if "band" not in self.names:
             return []
-        published = [str(name).upper() for name in self.zip.whole(self.names["band"]).tolist()]
+        published = [name.upper() for name in _texts(self.zip.whole(self.names["band"]).ravel())]
         return [_BAND.sub(r"B\1", name) for name in published]
 
     def row(self, what: str, at: int) -> Any:
@@ -68,6 +88,26 @@ class ModalityZip:
         if what not in self._small:
             self._small[what] = self.zip.whole(name)
         return self._small[what][at]
+
+    def texts(self, what: str, at: int) -> list[str] | None:
+        """Strings of one sample: of each season, if the variable has that axis; None as `row`."""
+        values = self.row(what, at)
+        return None if values is None else _texts(np.atleast_1d(values).ravel())
+
+    def numbers(self, what: str, at: int) -> np.ndarray | None:
+        """Finite numbers of one sample, as float64; None if there are no such."""
+        values = self.row(what, at)
+        if values is None or np.asarray(values).dtype.kind not in "iuf":
+            return None
+        found = np.asarray(values, np.float64)
+        return found if np.isfinite(found).all() else None
+
+
+def _texts(values: np.ndarray) -> list[str]:
+    return [
+        one.decode(errors="backslashreplace") if isinstance(one, bytes) else str(one)
+        for one in values.tolist()
+    ]
 
 
 def variables_of(archive: ZarrZip, told: Mapping[str, str]) -> dict[str, str]:
@@ -104,28 +144,54 @@ def times_of(opened: ModalityZip, at: int, scenes: Sequence[str] | None) -> list
 
 def _as_dates(values: np.ndarray, attributes: Mapping[str, Any]) -> np.ndarray | None:
     """Times as datetime64[ms]; None if they are none."""
-    import xarray as xr
+    if values.dtype.kind in "iuf":
+        values = _decoded_times(
+            values, str(attributes.get("units")), str(attributes.get("calendar", "standard"))
+        )
+    if values.dtype.kind != "M":
+        return None
+    dates = values.astype("datetime64[ms]")
+    is_plausible = np.isnat(dates) | ((dates >= np.datetime64(0, "ms")) & (dates < _FAR_AWAY))
+    return dates if is_plausible.all() else None
 
-    if values.dtype.kind in "iuf" and "units" in attributes:
-        told = {name: attributes[name] for name in ("units", "calendar") if name in attributes}
-        try:
-            values = xr.decode_cf(xr.Dataset({"time": ("season", values, told)}))["time"].to_numpy()
-        except (ValueError, OverflowError):
-            return None
-    return values.astype("datetime64[ms]") if values.dtype.kind == "M" else None
+
+def _decoded_times(numbers: np.ndarray, units: str, calendar: str) -> np.ndarray:
+    """Numbers by the CF conventions (4.4, Time Coordinate), as xarray writes them; unchanged if they are no times."""
+    found = _UNITS.fullmatch(units)
+    if found is None or calendar not in _CALENDARS:
+        return numbers
+    milliseconds = numbers.astype(np.float64) * _MILLISECONDS[found["unit"]]
+    is_told = np.abs(milliseconds) < np.iinfo(np.int64).max / 4
+    whole = np.where(is_told, milliseconds, 0).round().astype("timedelta64[ms]")
+    try:
+        origin = np.datetime64(f"{found['day']}T{found['time'] or '00:00:00'}", "ms")
+    except ValueError:
+        return numbers
+    dates: np.ndarray = np.where(is_told, origin + whole, np.datetime64("NaT"))
+    return dates
 
 
 def placement_of(opened: ModalityZip, at: int, *, side_px: int) -> Placement:
     """By the coordinates of the pixels, or else by the centre in degrees."""
-    crs, x, y = (opened.row(what, at) for what in ("crs", "x", "y"))
-    lon, lat = (opened.row(what, at) for what in ("lon", "lat"))
-    name = "" if crs is None else f"EPSG:{crs}" if str(crs).isdecimal() else str(crs)
-    is_axis = all(values is not None and np.ndim(values) == 1 and len(values) == side_px for values in (x, y))
-    if utm_code(name) and is_axis and np.allclose(np.diff(x), 10) and np.allclose(np.diff(y), -10):
+    told = opened.texts("crs", at) or [""]
+    crs = told[0] if len(set(told)) == 1 else ""
+    name = f"EPSG:{crs}" if crs.isdecimal() else crs
+    x, y = _axis(opened, "x", at, side_px=side_px), _axis(opened, "y", at, side_px=side_px)
+    lon, lat = (opened.numbers(what, at) for what in ("lon", "lat"))
+    if utm_code(name) and x is not None and y is not None and _is_lattice(x, 10) and _is_lattice(y, -10):
         x_ul, y_ul = float(x[0]) - 5, float(y[0]) + 5
         bounds = (x_ul, y_ul - 10 * side_px, x_ul + 10 * side_px, y_ul)
         source = Placement(source_crs=name, source_bounds=bounds)
         return corner_placement(utm_code(name), x_ul, y_ul, side_px=side_px, source=source)
-    if lon is not None and lat is not None:
+    if lon is not None and lat is not None and lon.ndim == lat.ndim == 0:
         return centre_placement(float(lon), float(lat), side_px=side_px, source=Placement(source_crs=name))
     return Placement(source_crs=name)
+
+
+def _axis(opened: ModalityZip, what: str, at: int, *, side_px: int) -> np.ndarray | None:
+    found = opened.numbers(what, at)
+    return found if found is not None and found.shape == (side_px,) else None
+
+
+def _is_lattice(metres: np.ndarray, step_m: int) -> bool:
+    return bool(np.allclose(np.diff(metres), step_m))

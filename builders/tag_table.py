@@ -25,6 +25,9 @@ LINEAR_VALUES = frozenset({"arete", "cliff", "coastline", "ridge", "tree_row"})
 """Values of `natural` that a closed way goes around without filling it (OpenStreetMap wiki, Overpass turbo/Polygon
 Features, which osmnx follows)."""
 
+AREA_RELATIONS = frozenset({"multipolygon", "boundary"})
+"""Values of `type` that make a relation an area, for osmnx and GDAL as for osmium."""
+
 _COLUMNS = ("key", "value", "class")
 _PRIORITY = "priority"
 _ANY_KEY = "*"

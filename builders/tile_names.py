@@ -10,7 +10,22 @@ import re
 from builders.import_items import NOWHERE, Placement
 from builders.import_places import centre_placement
 
-_NAME = re.compile(r"(?P<lon>-?\d+[.p]\d+)_(?P<lat>-?\d+[.p]\d+)-(?P<date>\d{8})")
+_DATE = r"(?P<date>\d{8})"
+_NAME = re.compile(rf"(?P<lon>-?\d+[.p]\d+)_(?P<lat>-?\d+[.p]\d+)-{_DATE}")
+_NAME_AT_END = re.compile(rf"{_NAME.pattern}$")
+_DATE_AT_END = re.compile(rf"{_DATE}$")
+
+
+def tile_centre(name: str) -> tuple[str, str] | None:
+    """Longitude and latitude, as text in degrees with `.` or `p`, that a name ends with before its date."""
+    found = _NAME_AT_END.search(name)
+    return (found["lon"], found["lat"]) if found else None
+
+
+def date_digits(name: str) -> str:
+    """YYYYMMDD at the end of a name; empty if it ends otherwise."""
+    found = _DATE_AT_END.search(name)
+    return found["date"] if found else ""
 
 
 def tile_columns(name: str) -> dict[str, object]:

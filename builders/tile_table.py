@@ -18,10 +18,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from builders.csv_table import Row, named_rows, read_csv
 from builders.points import refuse
+from builders.scene_names import DatatakeTile, of_index, of_product_id
+from builders.tile_names import date_digits, tile_centre
+from builders.workbook import read_sheet
 from noldo.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -40,13 +42,9 @@ _ALIASES = {
 }
 
 _SHEET = "expert"
-_PRODUCT_ID = re.compile(r"S2[A-D]_MSIL\d[AC]_(?P<datatake>\d{8}T\d{6})_\w+_T(?P<tile>\w{5})_\w+")
-"""ESA's compact naming: sensing time of the datatake, then baseline, orbit, tile."""
-
-_INDEX = re.compile(r"(?P<datatake>\d{8}T\d{6})_\w+_T(?P<tile>\w{5})")
 _DATE = re.compile(r"(\d{4})-?(\d{2})-?(\d{2})\b.*")
-_DATE_OF_NAME = re.compile(r"(\d{8})$")
-_PLACE_OF_NAME = re.compile(r"(?P<lon>-?\d+[.p]\d+)_(?P<lat>-?\d+[.p]\d+)-\d{8}$")
+_MAX_NAME = 200
+"""File systems take 255 bytes, with the ending."""
 
 
 @dataclass(frozen=True)
@@ -97,44 +95,8 @@ def read_tile_tables(paths: Sequence[Path]) -> list[TileRow]:
 
 def _read(path: Path) -> list[Row]:
     if path.suffix.lower() == ".xlsx":
-        return named_rows(path, _sheet(path), aliases=_ALIASES, required=("name",))
+        return named_rows(path, read_sheet(path, name=_SHEET), aliases=_ALIASES, required=("name",))
     return read_csv(path, aliases=_ALIASES, required=("name",))
-
-
-def _sheet(path: Path) -> list[tuple[int, list[str]]]:
-    """(line, cells) of the sheet `expert`, or of the only one; empty lines are left out."""
-    import zipfile
-
-    import openpyxl
-    from openpyxl.utils.exceptions import InvalidFileException
-
-    try:
-        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-    except OSError as error:
-        raise InputError(
-            f"{path}: can't be read ({error.strerror or error}); give an existing file"
-        ) from None
-    except (InvalidFileException, zipfile.BadZipFile, KeyError, ValueError) as error:
-        raise InputError(f"{path}: not an xlsx workbook ({error}); save it as xlsx or CSV") from None
-    try:
-        if _SHEET not in book.sheetnames and len(book.sheetnames) > 1:
-            raise InputError(
-                f"{path}: sheets {', '.join(book.sheetnames)}, expected one named {_SHEET}; rename the sheet of tiles"
-            )
-        sheet = book[_SHEET] if _SHEET in book.sheetnames else book[book.sheetnames[0]]
-        rows = [
-            (line, [_cell(value) for value in cells])
-            for line, cells in enumerate(sheet.iter_rows(values_only=True), start=1)
-        ]
-    finally:
-        book.close()
-    return [(line, cells) for line, cells in rows if any(cells)]
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, dt.datetime):
-        return value.date().isoformat()
-    return "" if value is None else str(value).strip()
 
 
 def _tile(path: Path, row: Row) -> TileRow:
@@ -143,32 +105,35 @@ def _tile(path: Path, row: Row) -> TileRow:
     name = Path(cells["name"]).name.removesuffix(".tif").removeprefix("label_")
     if not name:
         raise InputError(f"{where}: a tile without a name; complete or remove this line")
-    found = _scene(cells)
-    place = _PLACE_OF_NAME.search(name)
+    if len(name) > _MAX_NAME or not name.isprintable():
+        raise InputError(
+            f"{where}: {name[:_MAX_NAME]!r} is no name of a file, expected that of a tile; correct this line"
+        )
+    scene = _scene(cells)
+    lon, lat = tile_centre(name) or (cells.get("lon", ""), cells.get("lat", ""))
     return TileRow(
         name=name,
         date=_date(cells.get("date", ""), name=name, index=cells.get("scene_index", ""), where=where),
-        labelled_scene=f"{found['datatake']}_{found['tile']}" if found else "",
-        lon=_degrees(cells.get("lon", "")) if place is None else _degrees(place["lon"]),
-        lat=_degrees(cells.get("lat", "")) if place is None else _degrees(place["lat"]),
+        labelled_scene=scene.text if scene else "",
+        lon=_degrees(lon, limit=180),
+        lat=_degrees(lat, limit=90),
         biome=cells.get("biome_name") or cells.get("biome", ""),
         hemisphere=cells.get("hemisphere", ""),
         is_validation=bool(cells.get("scene_index")),
-        names_unread_scene=found is None and any(cells.get(key) for key in ("scene_index", "product_id")),
+        names_unread_scene=scene is None and any(cells.get(key) for key in ("scene_index", "product_id")),
         where=where,
     )
 
 
-def _scene(cells: Mapping[str, str]) -> re.Match[str] | None:
+def _scene(cells: Mapping[str, str]) -> DatatakeTile | None:
     """The scene that either column names, as ESA or as Earth Engine does; None if neither can be read."""
     names = [cells.get(column, "").removesuffix(".SAFE") for column in ("scene_index", "product_id")]
-    found = [pattern.fullmatch(name) for name in names for pattern in (_INDEX, _PRODUCT_ID)]
-    return next((match for match in found if match), None)
+    found = (read(name) for name in names for read in (of_index, of_product_id))
+    return next((scene for scene in found if scene), None)
 
 
 def _date(text: str, *, name: str, index: str, where: str) -> dt.date:
-    at_end = _DATE_OF_NAME.search(name)
-    for candidate in (text, at_end[1] if at_end else "", index[:8]):
+    for candidate in (text, date_digits(name), index[:8]):
         found = _DATE.fullmatch(candidate)
         if found:
             try:
@@ -176,12 +141,13 @@ def _date(text: str, *, name: str, index: str, where: str) -> dt.date:
             except ValueError:
                 continue
     raise InputError(
-        f"{where}: no date of tile {name!r} (date {text!r}); expected YYYY-MM-DD, or YYYYMMDD at the end of the name"
+        f"{where}: no date of tile {name!r} (date {text[:_MAX_NAME]!r}); expected YYYY-MM-DD, or YYYYMMDD at the end of the name"
     )
 
 
-def _degrees(text: str) -> float | None:
+def _degrees(text: str, *, limit: float) -> float | None:
     try:
-        return float(text.replace("p", "."))
+        degrees = float(text.replace("p", "."))
     except ValueError:
         return None
+    return degrees if abs(degrees) <= limit else None

@@ -8,13 +8,15 @@ import os
 import stat
 import tarfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from builders.archive_extract import MARK, extract_archive
-from builders.archive_files import open_source
+from builders.archive_files import ZipFiles, open_source
 from builders.archive_members import ArchiveError, Limits
 from noldo.errors import InputError
 
@@ -386,3 +388,110 @@ def test_what_is_no_archive_is_said(tmp_path):
             open_source(path)
         with pytest.raises(InputError):
             extract_archive(path, tmp_path / "target")
+
+
+def test_a_plain_tar_of_zips_is_a_tar_though_it_ends_like_a_zip(tmp_path):
+    inner = plain_zip(tmp_path / "inner.zip").read_bytes()
+    names = ["000001.zarr.zip", "000002.zarr.zip"]
+    path = make_tar(tmp_path / "x.tar", [(tarfile.TarInfo(name), inner) for name in names])
+    assert zipfile.is_zipfile(path), "or the test shows nothing"
+    assert list(open_source(path).names()) == names
+    extract_archive(path, tmp_path / "target")
+    assert _read(tmp_path / "target") == [(name, inner) for name in names]
+
+
+def test_a_file_is_what_it_begins_as_whatever_was_put_behind(tmp_path):
+    tar, zipped = (plain(tmp_path / "part").read_bytes() for plain in (plain_tar, plain_zip))
+    other = make_zip(tmp_path / "other.zip", [("other", b"")]).read_bytes()
+    (tmp_path / "x").write_bytes(tar + other)
+    assert list(open_source(tmp_path / "x").names()) == sorted(CONTENT)
+    (tmp_path / "x").write_bytes(zipped + other)
+    for how in (open_source, ZipFiles, lambda path: extract_archive(path, tmp_path / "target")):
+        with pytest.raises(
+            ArchiveError, match=rf"{len(zipped)} bytes of something else stand before the zip"
+        ):
+            how(tmp_path / "x")
+    assert not (tmp_path / "target").exists()
+
+
+def test_a_zip_of_nothing_is_a_zip(tmp_path):
+    assert list(open_source(make_zip(tmp_path / "x.zip", [])).names()) == []
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"GNU.sparse.map": "a,b"},
+        {"GNU.sparse.size": "9" * 5_000},
+        {"GNU.sparse.major": "1", "GNU.sparse.minor": "0"},
+        {"size": "-1"},
+    ],
+    ids=["words", "digits", "map in the content", "size"],
+)
+def test_headers_of_a_tar_that_hold_no_numbers_are_an_error_that_names_the_archive(tmp_path, headers):
+    info = tarfile.TarInfo("holes")
+    info.pax_headers, info.size = headers, 512
+    with tarfile.open(tmp_path / "x.tar", "w", format=tarfile.PAX_FORMAT) as archive:
+        archive.addfile(info, io.BytesIO(b"words\n" * 100))
+    with pytest.raises(ArchiveError, match=r"x\.tar: "):
+        open_source(tmp_path / "x.tar")
+    with pytest.raises(ArchiveError, match=r"x\.tar: "):
+        extract_archive(tmp_path / "x.tar", tmp_path / "target")
+
+
+WHOLE: dict[str, Callable[[bytes], bytes]] = {
+    "gz": gzip.compress,
+    "bz2": bz2.compress,
+    "xz": lzma.compress,
+    "tar": bytes,
+}
+
+
+@settings(deadline=None, max_examples=150)
+@given(kind=st.sampled_from(["zip", *WHOLE]), data=st.data())
+def test_damage_anywhere_in_an_archive_is_an_error_that_names_it(tmp_path_factory, kind, data):
+    folder = tmp_path_factory.mktemp("damaged")
+    path = folder / "x"
+    if kind == "zip":
+        content = bytearray(make_zip(path, [*CONTENT.items(), ("ü", b"u" * 50)]).read_bytes())
+    else:
+        content = bytearray(WHOLE[kind](plain_tar(path).read_bytes()))
+    for at in data.draw(st.lists(st.integers(0, len(content) - 1), min_size=1, max_size=3)):
+        content[at] = data.draw(st.integers(0, 255))
+    path.write_bytes(content[: data.draw(st.integers(len(content) // 2, len(content)))])
+    for use in (lambda: dict(_contents(path)), lambda: extract_archive(path, folder / "target")):
+        fault = _fault(use)
+        assert fault is None or str(path) in fault
+
+
+def _fault(use: Callable[[], object]) -> str | None:
+    """What is wrong, in words."""
+    try:
+        use()
+    except InputError as error:
+        return str(error)
+    return None
+
+
+def _contents(path: Path) -> Iterator[tuple[str, bytes]]:
+    source = open_source(path)
+    for name in source.names():
+        yield name, source.read(name, limit=20_000)
+
+
+def test_a_name_that_is_no_text_is_an_error_that_names_the_archive(tmp_path):
+    path = make_zip(tmp_path / "x.zip", [("üü", b"")])
+    path.write_bytes(path.read_bytes().replace("üü".encode(), b"\xff\xff\xff\xff"))
+    for how in (open_source, lambda one: extract_archive(one, tmp_path / "target")):
+        with pytest.raises(InputError, match=r"x\.zip: .*utf-8"):
+            how(path)
+
+
+@pytest.mark.parametrize(("kind", "at"), [("gz", 2), ("bz2", 5), ("xz", 8)])
+def test_a_damaged_compressed_tar_is_an_error_that_names_it(tmp_path, kind, at):
+    content = bytearray(WHOLE[kind](plain_tar(tmp_path / "x.tar").read_bytes()))
+    content[at] ^= 255
+    path = tmp_path / f"x.tar.{kind}"
+    path.write_bytes(content)
+    with pytest.raises(ArchiveError, match=rf"x\.tar\.{kind}: (damaged|not a whole tar)"):
+        extract_archive(path, tmp_path / "target")

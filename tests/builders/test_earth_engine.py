@@ -756,7 +756,9 @@ def test_passing_faults_change_nothing_but_the_number_of_attempts(
     tmp_path: Path,
     fault: dict[str, Any],
 ):
-    with connected(quiet_server, tmp_path, deadline_s=0.7) as engine:
+    # Short only where the deadline itself is the fault: a busy machine may be slow to answer anything else.
+    deadline_s = 3 if fault.get("kind") == "hang" else 20
+    with connected(quiet_server, tmp_path, deadline_s=deadline_s) as engine:
         control(quiet_server, "faults", next=[{**fault, "endpoint": "image:computePixels"}])
         assert_same(engine.read(CENTRE, choices_of(NORTH), fallback=False), undisturbed)
         if fault.get("kind") != "garble":
@@ -917,7 +919,7 @@ def test_refused_credentials_stop_every_job_and_say_what_to_do(
 def test_an_outage_longer_than_the_patience_ends_the_job_and_a_shorter_one_does_not(
     quiet_server: SandboxServer, undisturbed: Mapping[str, np.ndarray], tmp_path: Path
 ):
-    with connected(quiet_server, tmp_path, patience_s=0.3) as engine:
+    with connected(quiet_server, tmp_path, patience_s=2) as engine:
         control(quiet_server, "faults", outage={"seconds": 0.15})
         assert_same(engine.read(CENTRE, choices_of(NORTH), fallback=False), undisturbed)
         control(quiet_server, "faults", outage={"seconds": 30})

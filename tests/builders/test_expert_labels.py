@@ -1,5 +1,8 @@
+import os
+
 import numpy as np
 import pytest
+import rasterio
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -122,6 +125,55 @@ def test_a_file_that_is_no_tiff_is_refused_in_words(tmp_path):
     path = tmp_path / "tile.tif"
     path.write_bytes(b"no tiff")
     with pytest.raises(InputError, match="label can't be read"):
+        read_label(path, max_side_px=522)
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_a_label_that_points_at_another_file_is_refused(tmp_path):
+    """GDAL would follow it anywhere, whatever the file is called."""
+    write_label(tmp_path / "secret/other.tif", marked(12))
+    path = tmp_path / "tile.tif"
+    path.write_text(
+        f"""<VRTDataset rasterXSize="12" rasterYSize="12"><VRTRasterBand dataType="Byte" band="1">
+        <SimpleSource><SourceFilename>{tmp_path}/secret/other.tif</SourceFilename></SimpleSource>
+        </VRTRasterBand></VRTDataset>"""
+    )
+    with rasterio.open(path) as image:
+        assert image.driver == "VRT", "or the test shows nothing"
+    with pytest.raises(InputError, match=r"^label can't be read \(.*not recognized.*\)$"):
+        read_label(path, max_side_px=522)
+
+
+def test_what_is_no_file_is_refused_in_words(tmp_path):
+    os.mkfifo(tmp_path / "tile.tif")
+    for name, words in (("tile.tif", "not a regular file"), ("lost.tif", "No such file or directory")):
+        with pytest.raises(InputError, match=rf"label can't be read \({words}\)"):
+            read_label(tmp_path / name, max_side_px=522)
+
+
+@pytest.mark.parametrize("corner", [float("nan"), float("inf"), -1e300])
+def test_a_corner_that_is_in_no_zone_is_refused_in_words(tmp_path, corner):
+    path = write_label(tmp_path / "tile.tif", marked(12), x=corner)
+    with pytest.raises(InputError, match="expected metres of a UTM zone"):
+        read_label(path, max_side_px=522)
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_a_label_of_any_size_is_refused_before_it_is_read(tmp_path):
+    path = tmp_path / "tile.tif"
+    with rasterio.open(
+        path,
+        "w",
+        driver="GTiff",
+        count=1,
+        height=4097,
+        width=12,
+        dtype="uint8",
+        crs="EPSG:32632",
+        sparse_ok=True,
+    ):
+        pass
+    with pytest.raises(InputError, match=r"label can't be read \(12 x 4097 px, .*larger than any"):
         read_label(path, max_side_px=522)
 
 

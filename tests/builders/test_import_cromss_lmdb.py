@@ -118,6 +118,31 @@ def run_nol_with_error(published: PublishedLmdb, tmp_path: Path) -> InputError:
     return error.value
 
 
+@pytest.mark.parametrize(
+    "number", [np.uint64(2**64 - 1), np.uint64(2**63), -1, "1" * 5_000, "9" * 19, "²", None]
+)
+def test_an_id_that_no_index_can_hold_is_an_unreadable_record(tmp_path, number):
+    published = nol_lmdbs(tmp_path / "lmdb")
+    published.records[S2]["3"] = record(published.arrays[S2, "3"], number)
+    run_nol(published.write(), tmp_path / "out")
+    reason = reasons_of(tmp_path / "out")[NOL_IDS[3]]
+    assert reason.startswith(f"unreadable record: {S2}, key 3: id ")
+    assert len(reason) < 200
+    for file in (S1, LABELS):
+        published.records[file]["3"] = record(published.arrays[file, "3"], number)
+    for path in published.root.rglob("*.mdb"):
+        path.unlink()
+    assert "key 3: no id can be read in any" in str(run_nol_with_error(published, tmp_path))
+
+
+def test_a_key_with_zeros_before_its_number_is_not_taken_for_another(tmp_path):
+    published = dfc2020_lmdbs(tmp_path / "lmdb")
+    published.records["train"]["s1_01"] = published.records["train"]["s1_0"]
+    summary = run_tiles(published.write(), tmp_path / "out", "dfc2020")
+    assert summary.plan.unmatched == ("train: s1_01",)
+    assert reasons_of(tmp_path / "out", subset="dfc2020") == {}
+
+
 class Runs:
     def __init__(self, command: str) -> None:
         self.command = command
@@ -136,7 +161,7 @@ def test_a_record_that_runs_a_command_stops_the_import_by_its_key_and_runs_nothi
     assert f"{file}, key 3" in str(error)
     assert "STACK_GLOBAL" in str(error)
     assert not (tmp_path / "trace").exists()
-    pickle.loads(pickle.dumps(bad))
+    pickle.loads(pickle.dumps(bad))  # our own, to see that it would have run
     assert (tmp_path / "trace").exists(), "or the test shows nothing"
 
 

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import pickle
+import re
 import zipfile
 from pathlib import Path
 
@@ -236,6 +237,18 @@ def test_metadata_that_could_run_code_or_fill_the_memory_are_refused(tmp_path, a
     with pytest.raises(InputError, match=match):
         run(published.root, tmp_path / "out")
     assert not trace.exists()
+
+
+@pytest.mark.parametrize("dtype", ["<M8[s]", "<U1", "|b1"])
+def test_bands_that_are_no_numbers_make_their_items_bad(tmp_path, dtype):
+    """They are looked at before the first item is read, to see whether they carry an offset."""
+    published = write_ssl4eo_v11(tmp_path / "v11", products=("s2_l1c",))
+    for path in sorted(published.root.rglob("*.zip")):
+        _changed(path, "bands/.zarray", _metadata(dtype=dtype, fill_value=None))
+    run(published.root, tmp_path / "out")
+    reasons = set(reasons_of(tmp_path / "out").values())
+    assert all(re.fullmatch(r"wrong type: .*: bands holds .*, expected numbers", one) for one in reasons)
+    assert len(reasons_of(tmp_path / "out")) == len(index_of(tmp_path / "out"))
 
 
 def test_a_chunk_that_would_unpack_to_more_than_a_chunk_is_refused(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -141,6 +142,61 @@ def test_an_item_of_another_size_is_bad_unless_it_may_be_smaller(tmp_path):
     assert windows[:2].tolist() == [[0, 12, 0, 12], [0, 6, 0, 6]]
 
 
+def cut(arrays: dict[str, np.ndarray], *, rows: int, columns: int) -> dict[str, np.ndarray]:
+    """Arrays of 10 m and 20 m that agree on another size."""
+    steps = {spec.name: spec.resolution_m // 10 for spec in SPECS}
+    return {
+        name: array[..., : rows // steps[name], : columns // steps[name]] for name, array in arrays.items()
+    }
+
+
+MISSHAPEN: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "a single pixel": lambda array: array[..., :1, :1],
+    "a row": lambda array: array[..., :1, :],
+    "a column": lambda array: array[..., :, :1],
+    "nothing": lambda array: array[..., :0, :0],
+    "an axis less": lambda array: array[..., 0],
+    "an axis more": lambda array: array[np.newaxis],
+    "no axis": lambda array: array.ravel()[0].reshape(()),
+    "one season": lambda array: array[:1],
+    "twice the size": lambda array: np.concatenate([np.concatenate([array] * 2, -1)] * 2, -2),
+}
+
+
+@pytest.mark.parametrize("may_be_smaller", [False, True])
+def test_arrays_that_numpy_would_stretch_to_a_patch_make_the_item_bad(tmp_path, may_be_smaller):
+    """Every array in turn is misshapen, the others are as they should be."""
+    cases = [(spec.name, shape) for spec in SPECS for shape in MISSHAPEN]
+
+    def read(item: Item) -> Reading:
+        name, shape = cases[item.key]
+        arrays = made_up_arrays(item)
+        return Reading(arrays | {name: MISSHAPEN[shape](arrays[name])})
+
+    summary = run_import(
+        made_up_plan(len(cases), may_be_smaller=may_be_smaller), read, target(tmp_path / "out")
+    )
+    assert dict(summary.imported.reasons) == {"wrong size": len(cases)}
+    assert verify(tmp_path / "out").problems == ()
+
+
+@pytest.mark.parametrize("may_be_smaller", [False, True])
+@pytest.mark.parametrize(("rows", "columns"), [(6, 12), (12, 6)])
+def test_an_item_that_is_not_square_is_bad_even_if_all_its_arrays_agree(
+    tmp_path, rows, columns, may_be_smaller
+):
+    def read(item: Item) -> Reading:
+        arrays = made_up_arrays(item)
+        return Reading(cut(arrays, rows=rows, columns=columns) if item.key == 4 else arrays)
+
+    summary = run_import(made_up_plan(may_be_smaller=may_be_smaller), read, target(tmp_path))
+    assert dict(summary.imported.reasons) == {"wrong size": 1}
+    row = read_index(tmp_path / "nol.parquet").to_pylist()[4]
+    assert row["reason"].startswith("wrong size: s2_l1c_10m ")
+    assert f"dynamic_world_10m {rows} x {columns} px of 10 m, expected" in row["reason"]
+    assert pixels_of(tmp_path, "dynamic_world_10m", 4).min() == 255
+
+
 def test_a_class_that_the_legend_lacks_makes_the_item_bad(tmp_path):
     def read(item: Item) -> Reading:
         arrays = made_up_arrays(item)
@@ -250,6 +306,7 @@ def test_a_store_that_is_no_import_is_left_alone(tmp_path):
         ([], "nothing to import"),
         ([Item(5, "a", "train"), Item(5, "b", "train")], "a and b both have id 5"),
         ([Item(-1, "a", "train")], "id -1"),
+        ([Item(2**63, "a", "train")], "a has id 9223372036854775808"),
         ([Item(1, "a", "dev")], "'dev'"),
     ],
 )

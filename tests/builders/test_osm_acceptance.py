@@ -19,9 +19,9 @@ import pytest
 
 from builders.areas import equal_area_m2
 from builders.osm_extract import sum_areas
-from builders.osm_reader import AREA_RELATIONS, NUM_NAMED, AreaReader
+from builders.osm_reader import NUM_NAMED, AreaReader
 from builders.polygons import clean_polygons
-from builders.tag_table import area_class, load_tag_table
+from builders.tag_table import AREA_RELATIONS, area_class, load_tag_table
 from noldo.legend import OSM_LAND_USE
 
 ROOT = Path(__file__).parents[2]

@@ -1,4 +1,7 @@
+import ast
 import io
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -219,6 +222,26 @@ def test_headers_may_be_longer_than_numpys_own_limit():
     with pytest.raises(ValueError, match="max_header_size"):
         np.load(io.BytesIO(data))
     assert parse_npy(data, names=names, side_px=SIDE).dtype == made.dtype
+
+
+def test_headers_are_parsed_one_at_a_time_on_however_many_threads(monkeypatch):
+    """Syntax trees that two threads build at once may fail in CPython (106905)."""
+    made = np.zeros((SIDE, SIDE), dtype=[(f"band_{number}", "<u2") for number in range(6)])
+    data, inside, most = npy(made), [], []
+    parse = ast.literal_eval
+
+    def slow(text: str) -> Any:
+        inside.append(text)
+        most.append(len(inside))
+        time.sleep(0.002)
+        inside.pop()
+        return parse(text)
+
+    monkeypatch.setattr("builders.npy.ast.literal_eval", slow)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: parse_npy(data, names=["band_1"], side_px=SIDE), range(24)))
+    assert all(np.array_equal(one, made) for one in found)
+    assert max(most) == 1
 
 
 DATA = npy(np.ones((SIDE, SIDE), dtype=[("a", "<u2"), ("b", "u1")]))

@@ -105,7 +105,7 @@ def test_a_pickle_that_runs_a_command_is_refused_and_runs_nothing(tmp_path: Path
     with pytest.raises(ForbiddenPickleError, match=r"labels\.lmdb, key 7: pickle with opcode"):
         read_pickled_array(content, where="labels.lmdb, key 7")
     assert not trace.exists()
-    pickle.loads(content)
+    pickle.loads(content)  # our own, to see that it would have run
     assert trace.exists(), "or the test shows nothing"
 
 
@@ -116,7 +116,7 @@ class Inner:
         self.content = content
 
     def __reduce__(self):
-        return pickle.loads, (self.content,)
+        return pickle.loads, (self.content,)  # named, not called: the reader has to refuse it
 
 
 def test_a_pickle_in_a_pickle_is_refused(tmp_path: Path):

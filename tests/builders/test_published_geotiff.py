@@ -1,6 +1,7 @@
 """GeoTIFFs of strangers."""
 
 import struct
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -89,6 +90,53 @@ def test_blocks_that_are_larger_than_any_image_are_refused(tmp_path):
     )
     with pytest.raises(BadItemError, match="larger than any that is published"):
         read_geotiff(content, where="x.tif")
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_a_small_file_may_not_claim_gigabytes_of_pixels(tmp_path):
+    """4096 x 4096 px of 32 bands of 8 bytes: each number is allowed, together they are 4 GiB."""
+    with rasterio.open(
+        tmp_path / "x.tif",
+        "w",
+        driver="GTiff",
+        count=32,
+        height=4096,
+        width=4096,
+        dtype="float64",
+        tiled=True,
+        blockxsize=16,
+        blockysize=16,
+        sparse_ok=True,
+        interleave="pixel",
+    ):
+        pass
+    content = (tmp_path / "x.tif").read_bytes()
+    assert len(content) < 2 << 20
+    words = r"x\.tif \(4096 x 4096 px, 32 bands of 8 bytes, .*: larger than any"
+    tracemalloc.start()
+    try:
+        with pytest.raises(BadItemError, match=words):
+            read_geotiff(content, where="x.tif")
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_pixels_that_numpy_has_no_word_for_are_refused(tmp_path):
+    with rasterio.open(
+        tmp_path / "x.tif", "w", driver="GTiff", count=1, height=6, width=6, dtype="complex_int16", crs=UTM[0]
+    ):
+        pass
+    with pytest.raises(BadItemError, match="pixels of complex_int16, expected whole or real numbers"):
+        read_geotiff((tmp_path / "x.tif").read_bytes(), where="x.tif")
+
+
+def test_names_of_bands_stay_one_short_line(tmp_path):
+    content = tif(tmp_path, np.zeros((2, 6, 6), "u1"), bands=("lulc\n\x1b[2J", "a" * 10_000))
+    first, second = read_geotiff(content, where="x.tif").bands
+    assert first == "lulc [2J"
+    assert second == "a" * 80
 
 
 def test_too_many_bands_are_refused(tmp_path):
