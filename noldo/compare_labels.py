@@ -6,6 +6,7 @@ Counts are integers and add up exactly in any order, so threads can't change a d
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from noldo.common_legend import common_legend
 from noldo.confusion import Compared, LabelComparison, Pairs, comparison_of, counted, nothing
 from noldo.errors import ConfigError, StoreError
+from noldo.label_rows import LabelRows
 from noldo.legend import LEGEND_OF_PRODUCT
 from noldo.paths import find_subset
 from noldo.products import ArraySpec
@@ -20,6 +22,7 @@ from noldo.reader import StoreReader
 from noldo.rows import SPLITS
 from noldo.shard_scan import ShardName, read_items
 from noldo.status import Status
+from noldo.store import StoreLayout
 
 
 def compare_labels(
@@ -30,6 +33,7 @@ def compare_labels(
     split: str | None = None,
     season: str | None = None,
     subset: str = "nol",
+    label_store: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> LabelComparison:
     """Confusion between two label products of a store, over its kept locations.
@@ -48,6 +52,9 @@ def compare_labels(
         Name of one season; None: all, counted together.
     subset
         Which store of a results folder.
+    label_store
+        Another results folder (or URL) whose subset of this name holds more labels of the same rows (`noldo.label_store`); a product
+        that both have is taken from this one.
     progress
         Called with (shards done, shards in all).
 
@@ -62,8 +69,13 @@ def compare_labels(
     """
     if of == against:
         raise ConfigError(f"{of} against itself agrees everywhere; name two label products")
-    reader = StoreReader.open(find_subset(path, subset=subset).store)
-    arrays = _label_array(reader, of), _label_array(reader, against)
+    found = find_subset(path, subset=subset)
+    reader = StoreReader.open(found.store)
+    readers = [reader]
+    if label_store is not None:
+        readers.append(StoreReader.open(find_subset(label_store, subset=found.subset).store))
+        _require_same_rows(readers[1], reader)
+    arrays = _label_array(readers, of), _label_array(readers, against)
     common = common_legend(of, against)
     seasons = _seasons(reader, season)
     kept = _kept(reader, split)
@@ -77,17 +89,42 @@ def compare_labels(
         seasons=names,
         num_locations=int(kept.sum()),
     )
-    pairs = _counted_pairs(reader, arrays, kept, seasons=seasons, progress=progress)
+    pairs = _counted_pairs(reader.layout, arrays, kept, seasons=seasons, progress=progress)
     return comparison_of(pairs, common, what=what)
 
 
-def _label_array(reader: StoreReader, product: str) -> ArraySpec:
-    specs = {spec.product: spec for spec in reader.layout.specs if spec.product in LEGEND_OF_PRODUCT}
-    if product not in specs:
+@dataclass(frozen=True)
+class LabelArray:
+    """A label array, and the store that it is in."""
+
+    reader: StoreReader
+    spec: ArraySpec
+
+
+def _require_same_rows(labels: StoreReader, images: StoreReader) -> None:
+    """Shards are compared row by row."""
+    kept = np.flatnonzero(images.row_values("status") == Status.KEPT)
+    is_same = np.array_equal(LabelRows.of_other(labels, images, kept).rows, kept)
+    if not is_same or labels.layout.locations_per_shard != images.layout.locations_per_shard:
         raise StoreError(
-            f"{reader.files.where}: no labels {product!r}; it has {', '.join(specs) or 'no labels'}, and comparing needs two"
+            f"{labels.files.where}: other rows or shards than {images.files.where}; make the labels of this store"
         )
-    return specs[product]
+
+
+def _label_array(readers: Sequence[StoreReader], product: str) -> LabelArray:
+    """Of the last store that has it: labels that are named beside a store are meant."""
+    arrays = {
+        spec.product: LabelArray(reader, spec)
+        for reader in readers
+        for spec in reader.layout.specs
+        if spec.product in LEGEND_OF_PRODUCT
+    }
+    if product not in arrays:
+        where = ", ".join(reader.files.where for reader in readers)
+        raise StoreError(
+            f"{where}: no labels {product!r}; it has {', '.join(sorted(arrays)) or 'no labels'}, and comparing needs two"
+        )
+    return arrays[product]
 
 
 def _seasons(reader: StoreReader, season: str | None) -> Sequence[int]:
@@ -113,19 +150,18 @@ def _kept(reader: StoreReader, split: str | None) -> np.ndarray:
 
 
 def _counted_pairs(
-    reader: StoreReader,
-    arrays: tuple[ArraySpec, ArraySpec],
+    layout: StoreLayout,
+    arrays: tuple[LabelArray, LabelArray],
     kept: np.ndarray,
     *,
     seasons: Sequence[int],
     progress: Callable[[int, int], None] | None,
 ) -> Pairs:
-    layout = reader.layout
     shards = [shard for shard in range(layout.num_shards) if _rows(kept, layout.rows_of(shard)).any()]
     total = nothing()
 
     def count(shard: int) -> Pairs:
-        return shard_pairs(reader, arrays, shard=shard, kept=kept, seasons=seasons)
+        return shard_pairs(arrays, shard=shard, kept=kept, seasons=seasons)
 
     # A thread holds one compressed shard of each array and one location; decoding lets the others run.
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
@@ -142,8 +178,7 @@ def _rows(kept: np.ndarray, rows: range) -> np.ndarray:
 
 
 def shard_pairs(
-    reader: StoreReader,
-    arrays: tuple[ArraySpec, ArraySpec],
+    arrays: tuple[LabelArray, LabelArray],
     *,
     shard: int,
     kept: np.ndarray,
@@ -158,8 +193,10 @@ def shard_pairs(
     kept
         Bool (location,) of the whole store: rows that count.
     """
-    files, layout = reader.files, reader.layout
-    reference, other = (read_items(files, ShardName(spec, shard), layout) for spec in arrays)
+    layout = arrays[0].reader.layout
+    reference, other = (
+        read_items(one.reader.files, ShardName(one.spec, shard), one.reader.layout) for one in arrays
+    )
     pairs = nothing()
     for first, second, keep in zip(reference, other, _rows(kept, layout.rows_of(shard)), strict=True):
         if keep:

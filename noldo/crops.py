@@ -111,6 +111,10 @@ class Crop:
             f"give at most {sides_px[smallest]}"
         )
 
+    def box_side_px(self, side_px: int) -> int:
+        """Side of the box of a sample, whose imagery has a side of `side_px`."""
+        return self.patch_size_px if self.pad else self.crop_px or side_px
+
     def box(self, side_px: int, seed: np.random.SeedSequence) -> Box:
         """The box of one sample.
 

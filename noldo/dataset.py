@@ -16,8 +16,10 @@ from torch.utils.data import Dataset
 from noldo.bands import BandChoice, chosen_bands
 from noldo.crops import Box, Crop, imagery_sides_px
 from noldo.errors import ConfigError
+from noldo.label_rows import LabelRows
+from noldo.legend import LEGEND_OF_PRODUCT, Legend
 from noldo.paths import find_subset
-from noldo.products import ArraySpec
+from noldo.products import PREDICTED_LABELS, ArraySpec
 from noldo.reader import StoreReader
 from noldo.rows import SPLITS
 from noldo.status import Status
@@ -25,7 +27,7 @@ from noldo.status import Status
 Sample = dict[str, Any]
 Season = Literal["random", "all"] | int | str
 
-LABEL_SOURCES = ("osm", "expert", "dfc2020", "dynamic_world")
+LABEL_SOURCES = ("truth", "osm", "expert", "dfc2020", "dynamic_world", *PREDICTED_LABELS)
 """Label products, cleanest first: a store's own labels are the first of these that it holds."""
 
 _CROPS = 1
@@ -69,7 +71,11 @@ class NoldoS12(Dataset[Sample]):
     labels
         `season`: of the season that is loaded; `all`: of every season; None: no labels.
     label_source
-        Product of the labels: `osm`, `expert`, `dfc2020`, `dynamic_world`. None: the first of these that is stored.
+        Product of the labels: `truth`, `osm`, `expert`, `dfc2020`, `dynamic_world`, or one that networks predicted
+        (`noldo.products.PREDICTED_LABELS`). None: the first of these that is stored.
+    label_store
+        Another results folder (or store, or URL) whose subset of the same name holds the labels of these locations, e.g. by
+        `noldo.label_store`. None: they are in this one.
     crop_px
         Side of a square crop in pixels of 10 m; a multiple of 6, so that 20 and 60 m bands have whole pixels. None: whole.
     crop_at
@@ -102,6 +108,7 @@ class NoldoS12(Dataset[Sample]):
         split: str | None = "train",
         labels: Literal["season", "all"] | None = "season",
         label_source: str | None = None,
+        label_store: str | Path | None = None,
         crop_px: int | None = None,
         crop_at: Literal["random", "centre"] = "random",
         pad: bool = False,
@@ -110,14 +117,16 @@ class NoldoS12(Dataset[Sample]):
     ) -> None:
         if seed < 0:
             raise ConfigError(f"seed {seed}: expected 0 or more")
-        self._reader = StoreReader.open(find_subset(root, subset=subset).store)
+        images = find_subset(root, subset=subset)
+        self._reader = StoreReader.open(images.store)
         self._images = _chosen_images(self._reader, modalities, bands)
         self._season = _chosen_season(self._reader, season)
-        self._label = _label_spec(self._reader, labels, label_source)
-        self._labels = labels
         self._seed = seed
         self._transform = transform
         self._rows = _kept_rows(self._reader, split)
+        self._beside = _label_rows(self._reader, self._rows["row"], label_store, subset=images.subset)
+        self._label = _label_spec(self._beside.reader, labels, label_source)
+        self._labels = labels
         self._crop = Crop.of(self._reader.layout, crop_px=crop_px, at=crop_at, pad=pad)
         windows = self._reader.row_values("window")[self._rows["row"]]
         self._sides_px = imagery_sides_px(self._reader.layout, windows)
@@ -144,9 +153,50 @@ class NoldoS12(Dataset[Sample]):
         """Ids of the locations in sample order, (sample,) int64."""
         return self._rows["id"]
 
+    @property
+    def store_rows(self) -> np.ndarray:
+        """Row of the store of each sample, (sample,) int64."""
+        return self._rows["row"]
+
+    def digest(self) -> str:
+        """SHA-256 of the store's metadata and small arrays: of the same build, the same."""
+        return self._reader.digest()
+
+    @property
+    def patch_size_px(self) -> int:
+        """Side of the store's patches in pixels of 10 m; samples of smaller tiles are smaller."""
+        return self._reader.layout.patch_size_px
+
+    @property
+    def sides_px(self) -> np.ndarray:
+        """Side of each sample in pixels of 10 m, (sample,) int64, in sample order."""
+        return np.array([self._crop.box_side_px(int(side)) for side in self._sides_px], np.int64)
+
+    @property
+    def crop_step_px(self) -> int:
+        """Crops begin and end at multiples of it: the coarsest pixel that is stored, in pixels of 10 m."""
+        return self._crop.step_px
+
+    @property
+    def legend(self) -> Legend:
+        """Classes of `mask`.
+
+        Raises
+        ------
+        ConfigError
+            If the data set was made without labels.
+        """
+        if self._label is None:
+            raise ConfigError(f"{self._reader.files.where}: loaded without labels")
+        return LEGEND_OF_PRODUCT[self._label.product]
+
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that `season="random"` draws for; call it before each epoch, as with samplers."""
         self._epoch[0] = epoch
+
+    def set_transform(self, transform: Callable[[Sample], Sample] | None) -> None:
+        """Choose what each sample goes through, where that depends on the data set (its legend)."""
+        self._transform = transform
 
     def __repr__(self) -> str:
         arrays = ", ".join(spec.name for spec, _ in self._images)
@@ -164,12 +214,13 @@ class NoldoS12(Dataset[Sample]):
         season = self._season_of(place["id"])
         box = self._crop.box(int(self._sides_px[index]), self._rng(place["id"], _CROPS))
         sample: Sample = {
-            spec.name: self._read(spec, positions, place["row"], season, box)
+            spec.name: self._read(self._reader, spec, place["row"], season, box, bands=positions)
             for spec, positions in self._images
         }
         if self._label is not None:
             whole = season if self._labels == "season" else None
-            sample["mask"] = self._read(self._label, None, place["row"], whole, box)
+            beside = self._beside
+            sample["mask"] = self._read(beside.reader, self._label, int(beside.rows[index]), whole, box)
         sample |= {
             "id": place["id"],
             "season": -1 if season is None else season,
@@ -194,13 +245,20 @@ class NoldoS12(Dataset[Sample]):
         return np.random.SeedSequence([self._seed, int(self._epoch[0]), location_id, *stream])
 
     def _read(
-        self, spec: ArraySpec, positions: list[int] | None, row: int, season: int | None, box: Box
+        self,
+        reader: StoreReader,
+        spec: ArraySpec,
+        row: int,
+        season: int | None,
+        box: Box,
+        *,
+        bands: list[int] | None = None,
     ) -> torch.Tensor:
         """(S, B?, Y, X), or (B?, Y, X) of one season."""
         seasons = range(len(self.season_names)) if season is None else [season]
-        pixels = self._reader.pixels(spec, row=row, seasons=seasons)
-        if positions is not None:
-            pixels = pixels[:, positions]
+        pixels = reader.pixels(spec, row=row, seasons=seasons)
+        if bands is not None:
+            pixels = pixels[:, bands]
         pixels = np.ascontiguousarray(pixels[..., *box.slices(spec.resolution_m)])
         return torch.from_numpy(pixels if season is None else pixels[0])
 
@@ -223,6 +281,15 @@ def _kept_rows(reader: StoreReader, split: str | None) -> dict[str, np.ndarray]:
     rows = np.flatnonzero(kept)
     values = {name: reader.row_values(name)[rows] for name in ("id", "crs_epsg", "x_ul", "y_ul")}
     return values | {"row": rows}
+
+
+def _label_rows(
+    reader: StoreReader, rows: np.ndarray, label_store: str | Path | None, *, subset: str
+) -> LabelRows:
+    if label_store is None:
+        return LabelRows(reader, rows)
+    labels = StoreReader.open(find_subset(label_store, subset=subset).store)
+    return LabelRows.of_other(labels, reader, rows)
 
 
 def _is_stored(reader: StoreReader, product: str) -> bool:

@@ -4,6 +4,7 @@
 NoldoError
 |-- ConfigError            (ValueError)       change the config, nothing has run yet
 |-- InputError             (ValueError)       change a table of places or cities
+|   `-- RasterError                           give another GeoTIFF, or name its bands
 |-- StoreError
 |   |-- StoreFormatError   (ValueError)       rebuild, or upgrade noldo: the store is of another format
 |   |-- ShardMissingError  (FileNotFoundError) rebuild one job: a file of the store is gone
@@ -15,12 +16,23 @@ NoldoError
 |   |-- SceneUnavailableError                 this scene can't be read: take the next candidate
 |   |-- RequestTooLargeError                  split the request
 |   `-- SourceUnavailableError                transient faults outlasted the patience: run again
+|-- TrainingError
+|   |-- CheckpointError      (ValueError)     the run folder is of another run, or damaged
+|   |-- WeightsError         (ValueError)     a file of weights is of another network, damaged, or not safe
+|   |-- DivergedError                         the loss is no number: look at the named locations, lower the rate
+|   `-- RunInterruptedError                   stopped on request, state saved: the same command goes on
 |-- MissingExtraError      (ImportError)      install an optional part of noldo
 `-- BuildInUseError                           another process writes to the same folder
 ```
 
 Messages say where, what was found, what was expected and what to do next, in one line.
 """
+
+
+def one_line(text: str, *, limit: int = 200) -> str:
+    """Words of a stranger's file for a message: in one line, without letters that don't print, at most `limit` letters."""
+    letters = (letter if letter.isprintable() else " " for letter in text[: 2 * limit])
+    return " ".join("".join(letters).split())[:limit]
 
 
 class NoldoError(Exception):
@@ -33,6 +45,10 @@ class ConfigError(NoldoError, ValueError):
 
 class InputError(NoldoError, ValueError):
     """A file given by the user (places, cities, identifiers) can't be used as it is."""
+
+
+class RasterError(InputError):
+    """A GeoTIFF given by the user can't be read, or does not hold what a network takes."""
 
 
 class StoreError(NoldoError):
@@ -82,6 +98,26 @@ class RequestTooLargeError(SourceError):
 
 class SourceUnavailableError(SourceError):
     """Transient faults went on for longer than the patience allowed."""
+
+
+class TrainingError(NoldoError):
+    """A training run can't go on."""
+
+
+class CheckpointError(TrainingError, ValueError):
+    """A run folder or checkpoint belongs to another run, or is damaged."""
+
+
+class WeightsError(TrainingError, ValueError):
+    """A file of weights is of another network, damaged, or not safe to read."""
+
+
+class DivergedError(TrainingError):
+    """The loss became infinite or no number."""
+
+
+class RunInterruptedError(TrainingError):
+    """The run was asked to stop and has saved its state."""
 
 
 class MissingExtraError(NoldoError, ImportError):

@@ -11,7 +11,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from noldo.products import UNLABELLED
+from noldo.products import PREDICTED_LABELS, UNLABELLED
 
 Lookup = NDArray[np.uint8]
 """(256,): what to write for each stored number; 255 where there is nothing to write."""
@@ -162,6 +162,8 @@ LEGEND_OF_PRODUCT: Mapping[str, Legend] = MappingProxyType(
         "expert": DYNAMIC_WORLD,
         "osm": OSM_LAND_USE,
         "dfc2020": DFC2020_8,
+        "truth": DYNAMIC_WORLD,
+        **{product: LEGENDS[name] for product, name in PREDICTED_LABELS.items()},
     }
 )
 """Label product (`noldo.products`) to the classes its arrays hold."""

@@ -77,6 +77,10 @@ PRODUCTS = (
     "expert",
     "osm",
     "dfc2020",
+    "truth",
+    "pseudo_dynamic_world",
+    "pseudo_osm",
+    "pseudo_dfc2020",
 )
 """All products a store may hold, in the order their arrays are written."""
 
@@ -85,9 +89,19 @@ CLEAN_LABELS: Mapping[str, str] = MappingProxyType(
         "expert": "annotations by people, classes of Dynamic World",
         "osm": "OpenStreetMap land use, classes of osmlanduse.org",
         "dfc2020": "labels of the Data Fusion Contest 2020",
+        "truth": "what the synthetic Earth is made of, classes of Dynamic World",
     }
 )
-"""Label products that no satellite made: one map a location, as there is one season. `noldo.legend` has the classes."""
+"""Label products that no satellite made: a location has one map of them. `noldo.legend` has the classes."""
+
+PREDICTED_LABELS: Mapping[str, str] = MappingProxyType(
+    {
+        "pseudo_dynamic_world": "dynamic_world",
+        "pseudo_osm": "osm_land_use",
+        "pseudo_dfc2020": "dfc2020_8",
+    }
+)
+"""Label products that networks predicted (`noldo pseudo-label`), to the name of their legend."""
 
 NUM_DYNAMIC_WORLD_CLASSES = 9
 UNLABELLED = 255
@@ -252,7 +266,7 @@ def array_specs(products: Mapping[str, tuple[str, ...]]) -> tuple[ArraySpec, ...
                 1 / PROBABILITY_STEPS,
             )
         )
-    for product in CLEAN_LABELS:
+    for product in (*CLEAN_LABELS, *PREDICTED_LABELS):
         if products.get(product):
             name = f"{product}_10m"
             specs.append(ArraySpec(name, product, 10, (), "uint8", UNLABELLED, True, "class", 1.0))

@@ -5,6 +5,7 @@ the chunks asked for. No file stays open between calls, so a reader may be pickl
 A lost shard and a damaged chunk are errors; neither ever reads as no data.
 """
 
+import hashlib
 import json
 import os
 from collections import OrderedDict
@@ -133,6 +134,19 @@ class StoreReader:
         """Attributes of the group."""
         attributes: dict[str, Any] = json.loads(self._group)["attributes"]
         return attributes
+
+    def digest(self) -> str:
+        """SHA-256 of what the store is made of and of its small arrays: id, status, place, time. Not of its pixels.
+
+        Raises
+        ------
+        StoreError
+            If a small array is not there.
+        """
+        found = hashlib.sha256(self._group)
+        for row in ROW_ARRAYS:
+            found.update(self.row_values(row.name).tobytes())
+        return found.hexdigest()
 
     def row_values(self, name: str) -> np.ndarray:
         """One small array, whole; see `noldo.rows.ROW_ARRAYS` for names, axes and units.

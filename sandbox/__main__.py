@@ -1,5 +1,5 @@
 """`python -m sandbox serve`: a loopback Earth Engine and Overpass. `describe`: catalogue your own GeoTIFFs. `experts`
-and `osm-extract`: files that come with the synthetic Earth."""
+and `osm-extract`: files that come with the synthetic Earth. `truth`: what a build of it should have seen."""
 
 import datetime as dt
 import json
@@ -266,6 +266,25 @@ def osm_extract(*, out: Path, near: str, seed: int = 0) -> None:
     write_extract(out, elements)
     counts = f"{len(elements.nodes)} nodes, {len(elements.ways)} ways, {len(elements.relations)} relations"
     print(f"{out}: {counts} of the synthetic Earth, seed {seed}: no real map")
+
+
+@app.command
+def truth(results: Path, /, *, out: Path, subset: str = "nol") -> None:
+    """Write the true land cover of a build of the synthetic Earth, as a store of labels beside it.
+
+    Parameters
+    ----------
+    results
+        A results folder of such a build.
+    out
+        Another folder.
+    subset
+        Which store of it.
+    """
+    from sandbox.true_labels import write_truth
+
+    told = write_truth(results, out=out, subset=subset)
+    print(f"{out}: true classes of {told.locations_kept} locations; read them with label_store={str(out)!r}")
 
 
 def main() -> int:

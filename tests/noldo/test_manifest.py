@@ -15,7 +15,7 @@ from noldo.manifest import (
     write_manifest,
     write_run_report,
 )
-from noldo.schemas import SCHEMAS, schema_text, write_schemas
+from noldo.schemas import READ_FROM_USERS, SCHEMAS, schema_text, write_schemas
 from tests.noldo.made_up_data_set import DataSet
 
 ROOT = Path(__file__).parents[2]
@@ -44,7 +44,7 @@ def test_the_schemas_in_the_repository_are_those_of_the_models(name: str) -> Non
 
 def test_schemas_are_written_to_any_folder(tmp_path: Path) -> None:
     write_schemas(tmp_path / "new")
-    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == sorted(SCHEMAS)
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == sorted([*SCHEMAS, *READ_FROM_USERS])
 
 
 def test_another_reader_accepts_what_we_write(data_set: DataSet) -> None:
