@@ -12,7 +12,7 @@ from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter
 
-from noldo.errors import NoldoError
+from noldo.errors import NoldoError, RunInterruptedError
 
 
 def _version() -> str:
@@ -24,9 +24,31 @@ def _version() -> str:
 
 app = App(
     name="noldo",
-    help="Look at, check and publish NoLDO-S12 data sets.",
+    help="Look at, check and publish NoLDO-S12 data sets, and train on them.",
     help_format="plaintext",
     version=_version,
+)
+
+TRAINING = {
+    "pretrain": "Pretrain on noisy labels, as a recipe says.",
+    "transfer": "Learn clean labels with an encoder and a new decoder.",
+    "evaluate": "Judge a transfer run on a split.",
+    "reproduce": "Run what is missing of a study, and print its table.",
+    "encoder": "Write one encoder as safetensors, with a model card.",
+}
+"""Verbs of `noldo.training.commands`, which needs PyTorch and is loaded when one is asked for."""
+
+for _name, _help in TRAINING.items():
+    app.command(f"noldo.training.commands:{_name}", name=_name, help=_help)
+app.command(
+    "noldo.prediction.commands:predict",
+    name="predict",
+    help="Map a GeoTIFF or a store by the network of a run.",
+)
+app.command(
+    "noldo.prediction.commands:pseudo_label",
+    name="pseudo-label",
+    help="Label the locations of a store by the networks of runs, as labels beside it.",
 )
 
 DataSet = Annotated[
@@ -111,6 +133,7 @@ def compare_labels(
     split: str | None = None,
     season: str | None = None,
     subset: str = "nol",
+    label_store: str | None = None,
     json_: Annotated[bool, Parameter(name="--json", negative="")] = False,
     csv: Path | None = None,
     figure: Path | None = None,
@@ -120,7 +143,7 @@ def compare_labels(
     Parameters
     ----------
     of
-        Labels that are taken as the reference (clean): expert, osm, dfc2020 or dynamic_world.
+        Labels that are taken as the reference (clean): truth, expert, osm, dfc2020 or dynamic_world.
     against
         Labels whose noise is asked for.
     split
@@ -129,6 +152,8 @@ def compare_labels(
         Only this season; default: all, counted together.
     subset
         Which store of the folder: nol, dw, osm.
+    label_store
+        Another results folder with more labels of the same locations.
     json_
         Print JSON instead of text.
     csv
@@ -142,7 +167,14 @@ def compare_labels(
 
     with _progress("compare-labels") as progress:
         found = compare(
-            path, of=of, against=against, split=split, season=season, subset=subset, progress=progress
+            path,
+            of=of,
+            against=against,
+            split=split,
+            season=season,
+            subset=subset,
+            label_store=label_store,
+            progress=progress,
         )
     if csv is not None:
         write_csv(csv, found)
@@ -187,7 +219,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr)
     try:
         try:
-            app(sys.argv[1:] if arguments is None else arguments, exit_on_error=False, print_error=False)
+            told = app(
+                sys.argv[1:] if arguments is None else arguments,
+                exit_on_error=False,
+                print_error=False,
+                result_action="return_value",
+            )
+            if isinstance(told, str):
+                print(told)
         finally:
             sys.stdout.flush()
     except CycloptsError as error:
@@ -195,7 +234,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(2)
     except NoldoError as error:
         print(f"noldo: {error}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(130 if isinstance(error, RunInterruptedError) else 1)
+    except KeyboardInterrupt:
+        print("noldo: interrupted", file=sys.stderr)
+        sys.exit(130)
     except BrokenPipeError:
         # `noldo verify X | head` ended early; what is still buffered has nowhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -13,7 +13,14 @@ from noldo.atomic import atomic_file
 from noldo.errors import MissingExtraError, NoldoError, StoreError
 from noldo.legend import DYNAMIC_WORLD, LEGEND_OF_PRODUCT, Legend
 from noldo.paths import SubsetPaths, find_subset
-from noldo.products import DB_PER_STEP, NO_DATA_DB, NO_DATA_UINT16, S2_RGB_BANDS, UNLABELLED
+from noldo.products import (
+    DB_PER_STEP,
+    NO_DATA_DB,
+    NO_DATA_UINT16,
+    PREDICTED_LABELS,
+    S2_RGB_BANDS,
+    UNLABELLED,
+)
 from noldo.reader import StoreReader
 from noldo.rows import NO_TIME
 from noldo.status import Status
@@ -44,6 +51,8 @@ LABEL_TITLES = {
     "expert": "Experts",
     "osm": "OpenStreetMap",
     "dfc2020": "DFC2020",
+    "truth": "Truth",
+    **dict.fromkeys(PREDICTED_LABELS, "Predicted"),
 }
 """Label product to what its row is called."""
 

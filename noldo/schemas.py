@@ -3,7 +3,10 @@
 import json
 from pathlib import Path
 
+from noldo.frozen import Frozen
 from noldo.manifest import Manifest, Record, RunReport
+from noldo.training.recipe import PretrainRecipe, TransferRecipe
+from noldo.training.study import Study
 
 SCHEMAS: dict[str, type[Record]] = {
     "manifest.schema.json": Manifest,
@@ -18,11 +21,27 @@ def schema_text(model: type[Record]) -> str:
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
+READ_FROM_USERS: dict[str, type[Frozen]] = {
+    "pretrain-recipe.schema.json": PretrainRecipe,
+    "transfer-recipe.schema.json": TransferRecipe,
+    "study.schema.json": Study,
+}
+"""File name to the model of what users write."""
+
+
+def input_schema_text(name: str) -> str:
+    """JSON Schema of what users write, as text."""
+    schema = READ_FROM_USERS[name].model_json_schema()
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
 def write_schemas(folder: Path) -> None:
     """Write every schema of this package to a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, model in SCHEMAS.items():
         (folder / name).write_text(schema_text(model), encoding="utf-8")
+    for name in READ_FROM_USERS:
+        (folder / name).write_text(input_schema_text(name), encoding="utf-8")
 
 
 if __name__ == "__main__":

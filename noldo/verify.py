@@ -18,7 +18,7 @@ from noldo.index_columns import IndexColumns, compare, read_index_columns
 from noldo.manifest import Manifest, read_manifest
 from noldo.metadata import array_documents, coordinates
 from noldo.paths import SubsetPaths, find_subsets
-from noldo.products import CLEAN_LABELS, UNLABELLED
+from noldo.products import CLEAN_LABELS, PREDICTED_LABELS, UNLABELLED
 from noldo.reader import StoreReader
 from noldo.rows import ROW_ARRAYS, SPLITS
 from noldo.shard_scan import ShardName, all_shards, scan_items
@@ -197,7 +197,7 @@ def _contradiction(name: ShardName, row: int, item: np.ndarray, evidence: _Evide
 
 def _label_contradiction(name: ShardName, row: int, item: np.ndarray, evidence: _Evidence) -> str:
     """Clean labels of a kept row against the index, and against the window that they must lie in."""
-    if name.spec.product not in CLEAN_LABELS:
+    if name.spec.product not in CLEAN_LABELS and name.spec.product not in PREDICTED_LABELS:
         return ""
     if (window := evidence.rows.get("window")) is not None:
         top, bottom, left, right = window[row]

@@ -1,0 +1,381 @@
+"""What a training run is: one YAML file, read into frozen values. Every key is described here, and nowhere else.
+
+The defaults are the published recipe of CromSS (README and code of zhu-xlab/CromSS) with its defects mended; `compat` brings
+back those that change results.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
+
+from noldo.errors import ConfigError
+from noldo.frozen import Frozen
+from noldo.training.loss_keys import CrossEntropy, LossKeys, ReleasedSymmetric
+
+Modality = Literal["s1_grd", "s2_l1c"]
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+
+
+class LabelNoise(Frozen):
+    """Errors put into the labels of train (`noldo.training.label_noise`): for studies, where labels are right or nearly so."""
+
+    kind: Literal["uniform", "pair", "blurred"] = Field(
+        description="uniform: any other class, pixel by pixel; pair: the class is taken for the next one (class-dependent, as in "
+        "Han et al. 2018, Co-teaching); blurred: any other class, in patches."
+    )
+    rate: float = Field(ge=0, le=1, description="Share of pixels that become wrong.")
+    width_px: float = Field(
+        default=6.0, gt=0, description="blurred: standard deviation of the blur, in pixels of 10 m."
+    )
+
+
+class Data(Frozen):
+    """What is learnt from."""
+
+    store: str = Field(description="A results folder, or its URL (s3://, gs://).")
+    subset: str = Field(default="nol", description="Which store of the folder: nol, dw, osm, dfc2020.")
+    label_source: str | None = Field(
+        default=None,
+        description="Product of the labels, e.g. dynamic_world; default: the cleanest that is stored.",
+    )
+    label_store: str | None = Field(
+        default=None,
+        description="Another results folder (or URL) whose subset of this name holds the labels of these locations; default: "
+        "`store`.",
+    )
+    bands: Literal[13, 12, 9, 3] = Field(default=13, description="Bands of Sentinel-2, as in CromSS.")
+    inputs: Literal["scaled", "compat"] = Field(
+        default="scaled",
+        description="`scaled`: clipped to mean +- 2 standard deviations, 0..1; `compat`: the same, truncated to bytes first, "
+        "as published weights expect.",
+    )
+    noise: LabelNoise | None = Field(
+        default=None,
+        description="Errors put into the labels of train, by seed; val and test stay as they are.",
+    )
+    num_workers: int = Field(
+        default=4, ge=0, description="Processes a rank that read samples; 0: in the loop itself."
+    )
+    max_train: int | None = Field(
+        default=None, ge=1, description="Only the first so many locations of train, in sample order."
+    )
+    max_val: int | None = Field(
+        default=None, ge=1, description="Only the first so many locations of val, in sample order."
+    )
+
+
+class Augmentation(Frozen):
+    """What is done to each sample in training, decided by seed, epoch and id of its location."""
+
+    crop_px: int = Field(
+        default=256,
+        ge=32,
+        description="Side of the crop, in pixels of 10 m; networks repeat the border to the next multiple of their stride.",
+    )
+    flip: float = Field(
+        default=0.5, ge=0, le=1, description="Chance of a flip: both axes, up-down or left-right alike."
+    )
+    transpose: float = Field(
+        default=0.0, ge=0, le=1, description="Chance of rows becoming columns; with flips: all of D4."
+    )
+    rotate: float = Field(default=0.2, ge=0, le=1, description="Chance of a rotation by any angle.")
+    max_angle_deg: float = Field(
+        default=90.0, ge=0, le=180, description="Angles are uniform within +- this, in degrees."
+    )
+
+
+class Optimiser(Frozen):
+    """Steps of gradient descent."""
+
+    name: Literal["adam", "adamw", "sgd"] = Field(
+        default="adam", description="sgd: momentum 0.9, as published."
+    )
+    lr: float = Field(default=5e-3, gt=0, description="Learning rate.")
+    weight_decay: float = Field(default=1e-8, ge=0, description="L2 penalty (decoupled for adamw).")
+    clip_norm: float | None = Field(
+        default=None, gt=0, description="Largest norm of all gradients; default: any."
+    )
+
+
+class Plateau(Frozen):
+    """Halve the learning rate when the validation loss stops falling."""
+
+    name: Literal["plateau"] = "plateau"
+    factor: float = Field(default=0.5, gt=0, lt=1, description="Of the learning rate.")
+    patience: int = Field(default=30, ge=0, description="Epochs without an improvement of 1e-4, relative.")
+
+
+class Cosine(Frozen):
+    """Fall along half a cosine, once an epoch, then stay."""
+
+    name: Literal["cosine"] = "cosine"
+    epochs: int = Field(default=40, ge=1, description="Epochs until the end value.")
+    final_lr: float = Field(default=1e-5, ge=0, description="Learning rate from then on.")
+
+
+class Constant(Frozen):
+    """The learning rate stays as it is."""
+
+    name: Literal["constant"] = "constant"
+
+
+Schedule = Annotated[Plateau | Cosine | Constant, Field(discriminator="name")]
+
+
+class Smoothing(Frozen):
+    """Spatial-temporal label smoothing (`noldo.method.smoothing`)."""
+
+    prior: Literal["ts", "t", "s"] = Field(
+        default="ts", description="Temporal frequency of all seasons, the season itself, or both."
+    )
+    prior_share: float = Field(default=0.15, ge=0, le=1, description="Of the target that is the prior.")
+    uniform_share: float = Field(default=0.05, ge=0, le=1, description="Of the target that is uniform.")
+
+
+class Selection(Frozen):
+    """Cross-modal sample selection (`noldo.method.selection`)."""
+
+    confidence: Literal["ce", "gini"] = Field(default="ce", description="How a prediction is confident.")
+    ramp: Literal["exponential", "linear", "none"] = Field(
+        default="exponential", description="How selection grows over epochs."
+    )
+    ramp_epochs: int = Field(default=80, ge=1, description="Epochs until it is at full strength.")
+    share: float = Field(
+        default=0.5, gt=0, le=1, description="Of the pixels of a class that count fully, in the end."
+    )
+
+
+class Method(Frozen):
+    """How noisy labels are learnt from."""
+
+    loss: LossKeys = Field(
+        default=CrossEntropy(),
+        description="Between prediction and label; those other than ce bear wrong labels.",
+    )
+    dice: bool = Field(
+        default=True, description="Add Dice to it, as published; Dice itself does not bear wrong labels."
+    )
+    smoothing: Smoothing | None = Field(default=Smoothing(), description="null: hard labels.")
+    selection: Selection | None = Field(default=Selection(), description="null: every pixel counts alike.")
+    consistency: Literal["ce", "kl", "mse"] = Field(
+        default="ce", description="Loss between the two predictions."
+    )
+    consistency_weight: float = Field(default=1.0, ge=0, description="Of that loss; 0: none.")
+    over_ranks: bool = Field(
+        default=False,
+        description="Select among the pixels of all ranks, and average over them; as published: each rank alone.",
+    )
+
+    @model_validator(mode="after")
+    def _a_loss_takes_what_it_is_defined_for(self) -> Self:
+        if self.smoothing is not None and not self.loss.takes_soft_targets:
+            raise ValueError(f"loss {self.loss.name} is defined for hard labels; write `smoothing: null`")
+        if self.selection is not None and isinstance(self.loss, ReleasedSymmetric):
+            raise ValueError("loss sce_released is as released, without weights; write `selection: null`")
+        return self
+
+
+class Run(Frozen):
+    """What every kind of run has."""
+
+    data: Data
+    augmentation: Augmentation = Augmentation()
+    optimiser: Optimiser = Optimiser()
+    schedule: Schedule = Plateau()
+    encoder: str = Field(default="resnet50", description="resnet18, resnet34, resnet50, or tu-NAME of timm.")
+    epochs: int = Field(default=200, ge=1, description="Passes over the locations of train.")
+    batch_size: int = Field(default=128, ge=1, description="Samples of one step, a rank.")
+    precision: Precision = Field(default="bf16-mixed", description="Of convolutions; losses are float32.")
+    compile: bool = Field(default=False, description="torch.compile of the network.")
+    checkpoint_epochs: int = Field(
+        default=10, ge=1, description="A checkpoint is kept every so many epochs; the last one always."
+    )
+    val_epochs: int = Field(
+        default=1, ge=1, description="Val is judged every so many epochs, and after the last one."
+    )
+    log_steps: int = Field(
+        default=20, ge=1, description="Losses are looked at every so many steps: the device is waited for."
+    )
+    seed: int = Field(default=42, ge=0, description="Of weights, order, seasons and augmentation.")
+
+    @model_validator(mode="after")
+    def _a_plateau_is_seen_epoch_by_epoch(self) -> Self:
+        if isinstance(self.schedule, Plateau) and self.val_epochs != 1:
+            raise ValueError(
+                f"val_epochs {self.val_epochs}: schedule plateau measures each epoch; write 1, or cosine"
+            )
+        return self
+
+
+class PretrainRecipe(Run):
+    """Pretraining on noisy labels: CromSS with two modalities, plain supervision with one."""
+
+    kind: Literal["pretrain"] = "pretrain"
+    modalities: tuple[Modality, ...] = Field(
+        default=("s1_grd", "s2_l1c"), min_length=1, max_length=2, description="One or both."
+    )
+    fusion: Literal["middle", "late"] = Field(
+        default="middle", description="One decoder for both modalities, or two networks; not used with one."
+    )
+    method: Method = Method()
+
+    @model_validator(mode="after")
+    def _one_modality_has_no_partner(self) -> Self:
+        if len(set(self.modalities)) != len(self.modalities):
+            raise ValueError("modalities: the same one twice")
+        if len(self.modalities) == 1 and self.method.selection is not None:
+            raise ValueError("method.selection needs two modalities; write `selection: null`")
+        return self
+
+
+class TransferRecipe(Run):
+    """An encoder and a new decoder learn clean labels."""
+
+    kind: Literal["transfer"] = "transfer"
+    modality: Modality = Field(default="s2_l1c", description="What the network sees.")
+    framework: Literal["unet", "pspnet", "deeplabv3plus", "fpn", "upernet"] = Field(
+        default="fpn", description="Decoder around the encoder."
+    )
+    weights: str | None = Field(
+        default=None, description="File or run folder with an encoder; null: random, as initialised."
+    )
+    mode: Literal["frozen", "finetuned"] = Field(
+        default="finetuned", description="Whether the encoder learns."
+    )
+    loss: LossKeys = Field(
+        default=CrossEntropy(),
+        description="Between prediction and label; those other than ce bear wrong labels.",
+    )
+    dice: bool = Field(
+        default=True, description="Add Dice to it, as published; Dice itself does not bear wrong labels."
+    )
+    augmentation: Augmentation = Augmentation(crop_px=480)
+    optimiser: Optimiser = Optimiser(lr=5e-4)
+    schedule: Schedule = Cosine()
+    epochs: int = Field(default=50, ge=1, description="Passes over the locations of train.")
+    batch_size: int = Field(default=32, ge=1, description="Samples of one step, a rank.")
+    early_stopping: int | None = Field(
+        default=None,
+        ge=1,
+        description="Epochs without a better mIoU on val after which the run ends, with its best weights.",
+    )
+    compat: bool = Field(
+        default=False,
+        description="As published where that is a defect: PSPNet with three stages, live BatchNorm in a frozen encoder.",
+    )
+    test_batch_size: int | None = Field(
+        default=None,
+        ge=1,
+        description="As published: the test split is cut into batches of so many tiles (100 for @DW and @OSM, 300 for DFC2020) and "
+        "the last, incomplete one is left out; null: every tile counts.",
+    )
+
+    @model_validator(mode="after")
+    def _early_stopping_sees_every_epoch(self) -> Self:
+        if self.early_stopping is not None and self.val_epochs != 1:
+            raise ValueError(
+                f"val_epochs {self.val_epochs}: early_stopping counts epochs of val; write 1, or leave it out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _one_sample_is_no_batch(self) -> Self:
+        if self.framework == "deeplabv3plus" and self.batch_size == 1:
+            raise ValueError(
+                "batch_size 1: deeplabv3plus normalises image means over the batch; give 2 or more"
+            )
+        return self
+
+
+Recipe = PretrainRecipe | TransferRecipe
+_ADAPTER: TypeAdapter[Recipe] = TypeAdapter(Annotated[Recipe, Field(discriminator="kind")])
+
+
+def load_recipe(path: Path, *, changes: Sequence[str] = ()) -> Recipe:
+    """Read a recipe.
+
+    Parameters
+    ----------
+    changes
+        `key.key=value`, each in place of what the file says; values are YAML.
+
+    Raises
+    ------
+    ConfigError
+        If the file can't be read, a key is unknown, or a value is none that is allowed.
+    """
+    import yaml
+
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: can't be read ({error.strerror}); give the path of a recipe") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: expected keys and values, e.g. `kind: pretrain`")
+    return recipe_of(changed(tree, changes), where=str(path))
+
+
+def changed(tree: dict[str, object], changes: Sequence[str]) -> dict[str, object]:
+    """A recipe's tree with `key.key=value` of the command line in it.
+
+    Raises
+    ------
+    ConfigError
+        If a change is none.
+    """
+    for change in changes:
+        _apply(tree, change)
+    return tree
+
+
+def recipe_of(tree: object, *, where: str) -> Recipe:
+    """Validate a recipe that was read from somewhere.
+
+    Raises
+    ------
+    ConfigError
+        Naming each key that is wrong.
+    """
+    try:
+        return _ADAPTER.validate_python(tree)
+    except ValidationError as error:
+        raise ConfigError(f"{where}: {_faults(error)}") from None
+
+
+def _faults(error: ValidationError) -> str:
+    """Each fault with its key; the tag of the kind of recipe is no key."""
+    kinds = ("pretrain", "transfer")
+    faults = []
+    for one in error.errors(include_url=False, include_context=False):
+        keys = [str(part) for part in one["loc"] if part not in kinds]
+        faults.append(f"{'.'.join(keys) or 'recipe'}: {one['msg']}")
+    return "; ".join(faults)
+
+
+def _apply(tree: dict[str, object], change: str) -> None:
+    import yaml
+
+    path, equals, value = change.partition("=")
+    *above, last = path.split(".")
+    if not equals or not last:
+        raise ConfigError(f"{change}: expected key=value, e.g. epochs=10 or data.store=results/mine")
+    node = tree
+    for key in above:
+        below = node.setdefault(key, {})
+        if not isinstance(below, dict):
+            raise ConfigError(f"{change}: {key} is not a section of the recipe")
+        node = below
+    try:
+        node[last] = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise ConfigError(f"{change}: the value is not YAML") from None
+
+
+def resolved(recipe: Recipe) -> str:
+    """A recipe with every default written out, as JSON: the same run, the same text."""
+    return json.dumps(recipe.model_dump(mode="json"), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
