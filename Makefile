@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 CORES ?= all
-# A file is one worker's: its tests share what they built. In order, so that the quick ones of sandbox/ come last.
-SPREAD := --dist loadfile --no-loadscope-reorder
+# A file is one worker's: its tests share what they built. In the order of tests/conftest.py, the longest first.
+# Three workers on two cores: the tests of kills, faults and pods wait more than they compute.
+SPREAD := -n 3 --dist loadfile --no-loadscope-reorder
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints/ci.txt
 
 .PHONY: build_noldo test test-fast lint format types schemas clean
@@ -13,11 +14,12 @@ build_noldo: $(VENV)/.build
 	$(BIN)/snakemake --cores $(CORES) build_noldo
 
 # All tests, the slow ones too, and every check that CI makes.
-test: $(VENV)/.dev lint types
-	$(BIN)/python -m pytest -n 2 $(SPREAD)
+test: $(VENV)/.dev
+	$(MAKE) -j 2 lint types
+	$(BIN)/python -m pytest $(SPREAD)
 
 test-fast: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2 $(SPREAD) -m "not slow"
+	$(BIN)/python -m pytest $(SPREAD) -m "not slow"
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

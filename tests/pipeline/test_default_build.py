@@ -3,6 +3,7 @@
 All three subsets are held against the truth of the synthetic Earth.
 """
 
+import csv
 import json
 import os
 import shutil
@@ -13,16 +14,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 import zarr
 
 from builders.config import parse_config
 from noldo import NoldoS12
+from noldo.compare_labels import compare_labels
 from noldo.grids import Grid
 from noldo.index import read_index
 from noldo.legend import DYNAMIC_WORLD, OSM_LAND_USE
+from noldo.verify import verify
 from sandbox.experts import expected_labels, expert_tiles
 from sandbox.planet.osm import expected_osm
 from sandbox.synthetic import SyntheticEarth
+from sandbox.true_labels import write_truth
 from tests.pipeline.expectation import expected_arrays
 from tests.pipeline.workflow import ROOT, Workflow
 
@@ -334,3 +339,52 @@ def test_tiles_go_out_as_geotiff_and_come_back_as_the_same_store(default_build, 
     assert done.returncode == 0, done.stderr
     before = default_build.noldo("digest", "results/sandbox/osm.zarr").stdout
     assert before == default_build.noldo("digest", str(tmp_path / "again" / "osm.zarr")).stdout != ""
+
+
+# The trainer
+
+
+def test_pretraining_and_both_transfers_run_on_what_was_built(default_build, results, tmp_path):
+    """recipes/sandbox/quick.yaml at a smaller size: it shows that the way holds, not what it is worth."""
+    smaller = (
+        f"data.store={results}",
+        *("data.num_workers=0", "data.max_train=8", "data.max_val=2", "augmentation.crop_px=96"),
+        *("epochs=2", "batch_size=4", "checkpoint_epochs=2"),
+    )
+    command = ("reproduce", str(ROOT / "recipes/sandbox/quick.yaml"), "--out", str(tmp_path / "quick"))
+    done = default_build.noldo(*command, "--set", *smaller)
+    assert done.returncode == 0, done.stderr
+    assert "was not run" not in done.stdout
+    with (tmp_path / "quick" / "runs.csv").open() as file:
+        raw = {row["column"]: row for row in csv.DictReader(file)}
+    assert set(raw) == {"@DW, finetuned", "@OSM, finetuned"}
+    for subset, column in (("dw", "@DW, finetuned"), ("osm", "@OSM, finetuned")):
+        test = NoldoS12(results, subset=subset, split="test")
+        assert int(raw[column]["locations"]) == len(test)
+        assert int(raw[column]["pixels"]) == sum(int((sample["mask"] != 255).sum()) for sample in test)
+        run = json.loads(
+            (tmp_path / "quick/cromss-middle-s2" / f"{subset}-finetuned/seed-1/recipe.json").read_text()
+        )
+        assert run["weights"] == str(tmp_path / "quick/before/cromss")
+    again = default_build.noldo(*command, "--set", *smaller)
+    assert again.stdout == done.stdout
+    maps = tmp_path / "maps"
+    run = tmp_path / "quick/cromss-middle-s2/dw-finetuned/seed-1"
+    done = default_build.noldo("predict", str(run), str(results), "--out", str(maps), "--batch-size", "2")
+    assert done.returncode == 0, done.stderr
+    ids = NoldoS12(results, subset="dw", split="test").ids.tolist()
+    assert sorted(path.name for path in maps.glob("*.tif")) == sorted(f"{one}.tif" for one in ids)
+    with rasterio.open(maps / f"{ids[0]}.tif") as dataset:
+        assert dataset.colormap(1)[1][:3] == DYNAMIC_WORLD.rgb()[1]
+        assert dataset.crs.is_projected
+
+
+def test_the_truth_of_the_build_is_written_beside_it_and_tells_how_noisy_its_labels_are(
+    default_build, results, tmp_path
+):
+    truth = tmp_path / "truth"
+    write_truth(results, out=truth)
+    assert verify(truth).problems == ()
+    found = compare_labels(results, of="truth", against="dynamic_world", label_store=truth)
+    share = 1 - np.trace(found.counts) / np.sum(found.counts)
+    assert 0.1 < share < 0.4

@@ -18,6 +18,8 @@ pytestmark = pytest.mark.slow
 
 NUM_KILLS = 20
 IN_FLIGHT = 2
+LONGEST_S = 30.0
+"""Kills fall within it, so that a busy machine makes them earlier, not the test longer."""
 
 
 def slow_config() -> dict[str, object]:
@@ -73,11 +75,12 @@ def wait_for_orphans(process: subprocess.Popen[bytes]) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.timeout(1200)
 def test_twenty_kills_at_random_moments_cost_only_what_was_in_flight(tmp_path, tmp_path_factory):
     undisturbed = Workflow(tmp_path_factory.mktemp("undisturbed"))
     began = time.monotonic()
     undisturbed.build(slow_config())
-    seconds = time.monotonic() - began
+    seconds = min(time.monotonic() - began, LONGEST_S)
     digest = undisturbed.digest()
     planned = answered(undisturbed)
 

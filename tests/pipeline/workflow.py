@@ -99,7 +99,7 @@ class Workflow:
             cwd=self.folder,
             env=os.environ | {"PYTHONPATH": str(ROOT)},
             check=False,
-            timeout=120,
+            timeout=600,
         )
 
     def builders(self, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,190 @@
+"""The verbs `noldo predict` and `noldo pseudo-label`. Loaded when one is asked for, by `noldo.__main__`."""
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+from noldo.errors import ConfigError, MissingExtraError
+from noldo.training.commands import require_training, shown_progress
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from noldo.legend import Legend
+
+
+def predict(
+    run: Path,
+    image: Annotated[str, Parameter(name="INPUT")],
+    /,
+    *,
+    out: Path,
+    bands: str | None = None,
+    probabilities: Path | None = None,
+    subset: str | None = None,
+    split: str | None = None,
+    season: str | None = None,
+    window: int = 256,
+    overlap: int = 64,
+    batch_size: int = 8,
+) -> str:
+    """Map a GeoTIFF, or the locations of a store, by the network of a transfer run.
+
+    Parameters
+    ----------
+    run
+        Folder of the run.
+    image
+        A GeoTIFF of 10 m pixels; or a results folder, a store in it, or the URL of either.
+    out
+        GeoTIFF to write, .tif; of a store: folder of ID.tif, where those that are there are not made again.
+    bands
+        Names of the GeoTIFF's bands in its order, e.g. B2,B3,B4; default: its band descriptions.
+    probabilities
+        Also write the probability of each class to this GeoTIFF, .tif.
+    subset
+        Which store of the folder; default: the one that the run learnt from.
+    split
+        Which locations of the store: train, val or test; default: test.
+    season
+        Which season of the store; default: its first.
+    window
+        Side of the windows that the network sees, in pixels.
+    overlap
+        Pixels that neighbouring windows share.
+    batch_size
+        Windows that the network takes at once.
+    """
+    require_training()
+    _require_rasterio()
+    from noldo.prediction.mapper import MapFiles, Sweep, load_mapper
+    from noldo.prediction.scene_map import map_geotiff
+    from noldo.prediction.store_maps import map_store
+    from noldo.prediction.windows import Tiling
+
+    sweep = Sweep(Tiling(window, overlap), batch_size)
+    if _is_store(image):
+        _refuse(image, "a store", {"--bands": bands, "--probabilities": probabilities})
+        mapper = load_mapper(run)
+        with shown_progress("predict", unit="location") as progress:
+            made, there = map_store(
+                mapper,
+                image,
+                out=out,
+                subset=subset,
+                split=split or "test",
+                season=season,
+                sweep=sweep,
+                progress=progress,
+            )
+        return f"{out}: {there} maps, {made} made now, the others were there"
+    _refuse(image, "no store", {"--subset": subset, "--split": split, "--season": season})
+    mapper = load_mapper(run)
+    with shown_progress("predict", unit="row") as progress:
+        counts = map_geotiff(
+            mapper,
+            Path(image),
+            files=MapFiles(out, probabilities),
+            bands=None if bands is None else bands.split(","),
+            sweep=sweep,
+            progress=progress,
+        )
+    return f"{out}: {_shares_text(counts, mapper.legend)}"
+
+
+def pseudo_label(
+    runs: Annotated[tuple[Path, ...], Parameter(name="RUN", consume_multiple=True)],
+    /,
+    *,
+    store: str,
+    out: Path,
+    subset: str = "nol",
+    scales: str = "1",
+    flips: bool = True,
+    fusion: Literal["mean", "agreement"] = "mean",
+    min_confidence: float = 0.0,
+) -> str:
+    """Label the locations of a store by the networks of transfer runs, as a store of labels beside it.
+
+    Parameters
+    ----------
+    runs
+        Folders of finished runs of one legend; they may see different modalities.
+    store
+        A results folder.
+    out
+        Another folder; recipes read it with data.label_store. The same command goes on after a kill.
+    subset
+        Which store of the folder.
+    scales
+        Sizes at which each network looks, e.g. 0.75,1,1.25; probabilities are averaged.
+    flips
+        Whether it looks at all four flips.
+    fusion
+        mean: of the networks' probabilities; agreement: no label where they disagree.
+    min_confidence
+        Pixels whose highest mean probability is lower have no label.
+    """
+    require_training()
+    _require_rasterio()
+    from noldo.prediction.fusion import Fusion
+    from noldo.prediction.mapper import load_mapper
+    from noldo.prediction.pseudo_labels import write_pseudo_labels
+    from noldo.prediction.views import Views
+
+    views, fused = Views(_numbers(scales), flips), Fusion(fusion, min_confidence)
+    if not runs:
+        raise ConfigError("pseudo-label: give the folder of a run, or of several")
+    mappers = [load_mapper(run) for run in runs]
+    with shown_progress("pseudo-label", unit="shard") as progress:
+        told = write_pseudo_labels(
+            mappers,
+            store,
+            out=out,
+            subset=subset,
+            views=views,
+            fusion=fused,
+            progress=lambda done, total: progress(done, total, out.name),
+        )
+    shares = sorted(told.class_shares.items(), key=lambda item: -item[1])
+    classes = ", ".join(f"{name} {100 * share:.1f} %" for name, share in shares if share)
+    return f"{out}: {next(iter(told.products))} of {told.locations_kept} locations; {classes or 'nothing labelled'}"
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(one) for one in text.split(","))
+    except ValueError:
+        raise ConfigError(f"--scales {text}: expected numbers, e.g. 0.75,1,1.25") from None
+
+
+def _is_store(image: str) -> bool:
+    return "://" in image or image.rstrip("/").endswith(".zarr") or Path(image).is_dir()
+
+
+def _refuse(image: str, kind: str, options: dict[str, object]) -> None:
+    """What would be ignored was meant for something else."""
+    if given := [name for name, value in options.items() if value is not None]:
+        raise ConfigError(f"{image}: {kind}, for which {', '.join(given)} means nothing; leave it out")
+
+
+def _require_rasterio() -> None:
+    if not find_spec("rasterio"):
+        raise MissingExtraError(
+            "maps need rasterio; run `pip install -e '.[train]'` in the checkout of this project"
+        )
+
+
+def _shares_text(counts: "NDArray[np.int64]", legend: "Legend") -> str:
+    """Classes that occur, most first."""
+    num_pixels, labelled = int(counts.sum()), counts[: len(legend.classes)]
+    order = sorted(range(len(labelled)), key=lambda value: -int(labelled[value]))
+    told = [
+        f"{legend.classes[one]} {100 * labelled[one] / num_pixels:.1f} %" for one in order if labelled[one]
+    ]
+    if counts[-1]:
+        told.append(f"not observed {100 * counts[-1] / num_pixels:.1f} %")
+    return f"{num_pixels} pixels, {', '.join(told)}"
