@@ -12,6 +12,7 @@ from torch import nn
 
 from noldo.errors import ConfigError
 from noldo.models.padding import cut_to, padded
+from noldo.models.vision_transformer import VisionTransformerEncoder, is_vision_transformer
 
 Framework = Literal["unet", "pspnet", "deeplabv3plus", "fpn", "upernet"]
 
@@ -41,7 +42,7 @@ def segmentation_network(
     Parameters
     ----------
     encoder
-        resnet18, resnet34, resnet50, or `tu-NAME` of timm.
+        resnet18, resnet34, resnet50, or `tu-NAME` of timm; vision transformers of timm with unet, fpn and upernet.
     compat
         PSPNet as published: only the first two residual stages are used, whatever the others hold. Otherwise all four
         are, the last two dilated, as in the paper of PSPNet.
@@ -81,7 +82,11 @@ def smp_network(framework: str, encoder: str, num_bands: int, num_classes: int, 
 
     with refusals_told(f"{framework} with encoder {encoder}"):
         return getattr(smp, _CLASSES[framework])(
-            encoder_name=encoder, encoder_weights=None, in_channels=num_bands, classes=num_classes, **options
+            encoder_name=_name_in_smp(encoder),
+            encoder_weights=None,
+            in_channels=num_bands,
+            classes=num_classes,
+            **options,
         )
 
 
@@ -97,8 +102,27 @@ def bare_encoder(encoder: str, *, num_bands: int) -> nn.Module:
 
     check_encoder(encoder)
     with refusals_told(f"encoder {encoder}"):
-        found: nn.Module = get_encoder(encoder, in_channels=num_bands, weights=None)
+        found: nn.Module = get_encoder(_name_in_smp(encoder), in_channels=num_bands, weights=None)
     return found
+
+
+def _name_in_smp(encoder: str) -> str:
+    """The encoder's name in the registry of segmentation-models-pytorch; vision transformers enter it here.
+
+    Its own way to timm takes models with features of several strides only.
+    """
+    from segmentation_models_pytorch.encoders import encoders
+
+    name = encoder.removeprefix("tu-")
+    if name == encoder or not is_vision_transformer(name):
+        return encoder
+    alias = f"noldo-{name}"
+    encoders[alias] = {
+        "encoder": VisionTransformerEncoder,
+        "params": {"name": name},
+        "pretrained_settings": {},
+    }
+    return alias
 
 
 @contextmanager

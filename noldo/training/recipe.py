@@ -185,7 +185,10 @@ class Run(Frozen):
     augmentation: Augmentation = Augmentation()
     optimiser: Optimiser = Optimiser()
     schedule: Schedule = Plateau()
-    encoder: str = Field(default="resnet50", description="resnet18, resnet34, resnet50, or tu-NAME of timm.")
+    encoder: str = Field(
+        default="resnet50",
+        description="resnet18, resnet34, resnet50, or tu-NAME of timm (a vision transformer with unet, fpn or upernet).",
+    )
     epochs: int = Field(default=200, ge=1, description="Passes over the locations of train.")
     batch_size: int = Field(default=128, ge=1, description="Samples of one step, a rank.")
     precision: Precision = Field(default="bf16-mixed", description="Of convolutions; losses are float32.")

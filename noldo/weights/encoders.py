@@ -201,7 +201,8 @@ def read_card(path: Path) -> EncoderCard:
 def load_encoder(path: str | Path) -> nn.Module:
     """An encoder that `noldo encoder` wrote, ready to use: from (N, B, Y, X) to a list of features.
 
-    Features are those of the image itself and of strides 2, 4, 8, 16 and 32. What goes in is told by `read_card`.
+    Features are those of the image itself and of strides 2, 4, 8, 16 and 32 (of vision transformers, the one of stride 2 has no
+    channels). What goes in is told by `read_card`.
 
     Raises
     ------

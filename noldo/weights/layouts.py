@@ -6,12 +6,15 @@
 | `cromss-late` | `[net.]model1.encoder.*` (S1), `[net.]model2.encoder.*` (S2) | zhu-xlab/CromSS, ours |
 | `network` | `[net.]encoder.*`, `decoder.*` | ours, of one modality; segmentation-models-pytorch |
 | `moco` | `module.encoder_q.*` | zhu-xlab/SSL4EO-S12, MoCo v2 |
+| `moco-v3` | `module.base_encoder.*` | zhu-xlab/SSL4EO-S12, MoCo v3 |
 | `dino` | `[module.]backbone.*` under `teacher` | zhu-xlab/SSL4EO-S12, DINO |
 | `decur` | `[module.]backbone_1.*` (S1), `[module.]backbone_2.*` (S2) | zhu-xlab/DeCUR |
 | `encoder` | `conv1.weight`, `layer1.*`, ... | torchvision, timm's ResNets, exported encoders |
+| `vit` | `patch_embed.*`, `blocks.*`, ... | zhu-xlab/SSL4EO-S12, MAE (under `model`); timm |
 | `timm` | any, where the encoder is one of timm: its own names, or those of its features | timm |
 
-Weights of vision transformers (MAE of SSL4EO-S12, and others) are not read: the decoders here need features of several strides.
+Of vision transformers, in any of these layouts, the last norm is left out (`noldo.models.vision_transformer`), as are MAE's decoder
+and heads of other tasks.
 
 All but the first two were tested on files that tests write by these names; the originals could not be had.
 """
@@ -48,15 +51,23 @@ LAYOUTS = (
     ),
     Layout("network", ("encoder.", "decoder."), {"*": "encoder."}),
     Layout("moco", ("encoder_q.",), {"*": "encoder_q."}),
+    Layout("moco-v3", ("base_encoder.",), {"*": "base_encoder."}),
     Layout("decur", ("backbone_1.", "backbone_2."), {"s1_grd": "backbone_1.", "s2_l1c": "backbone_2."}),
     Layout("dino", ("backbone.",), {"*": "backbone."}),
     Layout("encoder", ("conv1.weight", "layer1."), {"*": ""}),
+    Layout("vit", ("patch_embed.", "blocks.0."), {"*": ""}),
     Layout("timm", ("model.",), {"*": ""}),
 )
 """The first that fits counts."""
 
-_TRANSFORMER = ("patch_embed.", "cls_token", "pos_embed", "blocks.0.attn.")
-"""What begins names in vision transformers."""
+_PATCHES = "patch_embed.proj.weight"
+"""In vision transformers: (width, bands, patch, patch)."""
+
+_NOT_OF_ENCODER = ("norm.", "fc_norm.", "head.", "head_dist.", "mask_token", "decoder_")
+"""What begins names in vision transformers that the encoder here does without."""
+
+_SIZES = {192: "tiny", 384: "small", 768: "base", 1024: "large", 1280: "huge"}
+"""Width to the word for it in timm's names."""
 
 _WRAPPING = ("module.", "net.", "_orig_mod.", "_forward_module.")
 """What training loops put before every name."""
@@ -92,11 +103,6 @@ def encoder_tensors(
     layout = _layout_of(list(plain))
     if (layout is None or layout.name == "encoder") and (renamed := _as_features(plain, own)):
         return "timm", renamed
-    if layout is None and any(name.startswith(_TRANSFORMER) for name in plain):
-        raise WeightsError(
-            f"{where}: weights of a vision transformer (MAE, DINO-ViT and the like), which no decoder here takes; give those "
-            "of a ResNet or of a timm model with features of several strides"
-        )
     if layout is None:
         raise WeightsError(
             f"{where}: none of the layouts that are read ({', '.join(one.name for one in LAYOUTS)}); its first names are "
@@ -108,7 +114,21 @@ def encoder_tensors(
             f"{where}: layout {layout.name} has encoders of {', '.join(layout.prefixes)}, not of {modality}"
         )
     chosen = {name[len(prefix) :]: value for name, value in plain.items() if name.startswith(prefix)}
+    if _PATCHES in chosen:
+        return layout.name, _of_transformer(chosen, where=where, own=own)
     return layout.name, chosen
+
+
+def _of_transformer(tensors: Tensors, *, where: str, own: Set[str]) -> dict[str, torch.Tensor]:
+    """A vision transformer's tensors by the names that they have in the encoder."""
+    if own and f"model.{_PATCHES}" not in own:
+        width, patch = tensors[_PATCHES].shape[0], tensors[_PATCHES].shape[-1]
+        size = _SIZES.get(width, "SIZE")
+        raise WeightsError(
+            f"{where}: weights of a vision transformer {width} wide with patches of {patch} px, and the encoder is none; "
+            f"write `encoder: tu-vit_{size}_patch{patch}_224` with framework fpn, upernet or unet"
+        )
+    return {f"model.{name}": value for name, value in tensors.items() if not name.startswith(_NOT_OF_ENCODER)}
 
 
 def _as_features(plain: Tensors, own: Set[str]) -> dict[str, torch.Tensor]:

@@ -216,7 +216,7 @@ def test_pspnet_keeps_an_eighth_of_the_image_with_encoders_of_timm_too(encoder):
 
 @pytest.mark.parametrize(
     ("framework", "encoder"),
-    [("pspnet", "tu-densenet121"), ("deeplabv3plus", "tu-densenet121"), ("unet", "tu-vit_tiny_patch16_224")],
+    [("pspnet", "tu-densenet121"), ("deeplabv3plus", "tu-densenet121"), ("unet", "tu-mixer_s16_224")],
 )
 def test_encoders_that_do_not_fit_a_decoder_are_one_line(framework, encoder):
     with pytest.raises(ConfigError, match=f"{encoder}: can't be built") as told:
@@ -225,7 +225,7 @@ def test_encoders_that_do_not_fit_a_decoder_are_one_line(framework, encoder):
 
 
 @pytest.mark.parametrize("kind", ["middle", "late"])
-@pytest.mark.parametrize("encoder", ["tu-vit_tiny_patch16_224", "tu-swin_tiny_patch4_window7_224"])
+@pytest.mark.parametrize("encoder", ["tu-mixer_s16_224", "tu-swin_tiny_patch4_window7_224"])
 def test_two_modalities_take_no_encoder_without_features_of_any_side(kind, encoder):
     with pytest.raises(ConfigError, match=f"{encoder}.*: can't be built"):
         fusion_network(kind, encoder=encoder, s1_bands=2, s2_bands=3, num_classes=2)

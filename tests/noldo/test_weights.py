@@ -164,13 +164,6 @@ def test_weights_of_a_timm_model_load_into_the_encoder_that_is_made_of_it(tmp_pa
         assert torch.equal(encoder.eval()(image)[-1], features(image)[-1])
 
 
-def test_weights_of_a_vision_transformer_are_refused_by_that_name(tmp_path):
-    names = ("cls_token", "pos_embed", "patch_embed.proj.weight", "blocks.0.attn.qkv.weight")
-    torch.save({"model": {name: torch.zeros(1) for name in names}}, tmp_path / "mae.pth")
-    with pytest.raises(WeightsError, match="weights of a vision transformer"):
-        load_into_encoder(bare_encoder("resnet18", num_bands=3), tmp_path / "mae.pth", modality="s2_l1c")
-
-
 def test_weights_that_are_no_numbers_are_refused_and_nothing_is_loaded(tmp_path):
     broken = bare_encoder("resnet18", num_bands=3)
     with torch.no_grad():
