@@ -21,9 +21,9 @@ from noldo.prediction.geotiff import BLOCK_PX, Place, label_file, probability_fi
 from noldo.prediction.strips import Network, ReadPatch, Strip, probability_strips
 from noldo.prediction.windows import Tiling, plan_windows
 from noldo.training.evaluating import finished_recipe, load_run, weights_file
-from noldo.training.loop import Progress
 from noldo.training.recipe import TransferRecipe, resolved
 from noldo.training.runs import read_result
+from noldo.training.task import Progress
 
 
 @dataclass(frozen=True)

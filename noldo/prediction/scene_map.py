@@ -15,7 +15,7 @@ from noldo.prediction.raster_facts import as_stored, band_numbers, grid_doubts, 
 from noldo.prediction.strips import Patch, ReadPatch
 from noldo.prediction.windows import Window
 from noldo.products import S1_BANDS, S2_L1C_BANDS, published_spec
-from noldo.training.loop import Progress
+from noldo.training.task import Progress
 
 _LOG = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from noldo.prediction.strips import Patch, ReadPatch
 from noldo.prediction.windows import Window
 from noldo.tensors import FINEST_M, on_one_grid
 from noldo.training.feed import require_samples
-from noldo.training.loop import Progress
+from noldo.training.task import Progress
 
 _LOG = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ from noldo.dataset import NoldoS12
 from noldo.errors import ConfigError, StoreError
 from noldo.legend import Legend
 from noldo.training.label_noise import with_noise
-from noldo.training.loop import Draw, Feed
 from noldo.training.recipe import Data, LabelNoise
 from noldo.training.sampler import EpochBatches, Shares, same_size_batches
+from noldo.training.task import Draw, Feed
 
 
 def crop_to_load(train: NoldoS12, crop_px: int, *, where: str) -> int | None:

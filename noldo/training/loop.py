@@ -7,8 +7,7 @@ augmentation are functions of seed, epoch and id; so is dropout, by step. Everyt
 import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -19,121 +18,19 @@ from noldo.errors import CheckpointError, DivergedError, RunInterruptedError, St
 from noldo.training.curves import Curves
 from noldo.training.recipe import Recipe
 from noldo.training.run_folder import RunFolder
-from noldo.training.sample_figure import MAX_SHOWN, Shown, write_sample_figure
-from noldo.training.sampler import EpochBatches
+from noldo.training.sample_figure import MAX_SHOWN, write_sample_figure
 from noldo.training.schedules import Rate, optimiser_of
+from noldo.training.state import Pending, State
+from noldo.training.task import Batch, Feed, Progress, Task, Validate
 from noldo.training.wandb_curves import WandbCurves
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
 _LOG = logging.getLogger(__name__)
 
 _DROPOUT = 4
 """Stream of random numbers; 0 to 3 are those of seasons, crops, augmentation and order."""
-
-Batch = Mapping[str, Any]
-"""Tensors of a batch, and `id`: the locations' ids, a tensor on the host."""
-
-Progress = Callable[[int, int, str], None]
-"""Called with steps done, steps of the whole run, and what there is to say."""
-
-
-Draw = Callable[[Shown], "Figure"]
-"""Makes a picture of some samples."""
-
-Validate = Callable[[nn.Module, Batch], None]
-"""Counts the predictions of one batch."""
-
-
-class Task(Protocol):
-    """What is learnt. Both methods run on the device, in the precision of the run."""
-
-    network: nn.Module
-    """As it is saved: without the wrappers of devices and precision."""
-
-    def losses(self, network: nn.Module, batch: Batch, *, epoch: int) -> Mapping[str, torch.Tensor]:
-        """Scalars of one training step; `loss` is the one to descend. Nothing here may wait for the device."""
-        ...
-
-    def start_validation(self) -> None:
-        """Forget the counts of the epoch before."""
-        ...
-
-    def validate(self, network: nn.Module, batch: Batch) -> None:
-        """Count the predictions of one batch."""
-        ...
-
-    def shown(self, network: nn.Module, batch: Batch) -> Shown:
-        """A few samples of a batch, as they are validated."""
-        ...
-
-    def scores(self) -> Mapping[str, float]:
-        """Of all batches since `start_validation`, over all ranks; `loss` is what a plateau is measured by."""
-        ...
-
-    def set_training(self, network: nn.Module) -> None:
-        """Training mode; a frozen part stays as it is."""
-        ...
-
-
-@dataclass(frozen=True)
-class Feed:
-    """Batches, on the host."""
-
-    train: Iterable[Batch]
-    order: EpochBatches
-    """What `train` follows."""
-    set_epoch: Callable[[int], None]
-    """Tells the data set which seasons and crops to draw."""
-    check: Callable[[Batch], bool]
-    """Refuses a batch that can't be learnt from, on the host; tells whether anything in it is labelled."""
-    val: Iterable[Batch] | None
-    """None: there is no validation split."""
-    draw: Draw
-    """Draws samples of a split."""
-    steps_per_epoch: int
-
-
-@dataclass
-class State:
-    """Where a run is."""
-
-    epoch: int = 0
-    """Epochs that are done."""
-    step: int = 0
-    """Steps of this epoch that are done."""
-    num_steps: int = 0
-    """Steps since the beginning."""
-    best: float = -math.inf
-    """Best mIoU on val so far."""
-    best_epoch: int = -1
-    scores: dict[str, float] = field(default_factory=dict)
-    """Of the last validation."""
-
-
-@dataclass
-class _Pending:
-    """Losses that were not looked at yet: looking waits for the device."""
-
-    terms: list[Mapping[str, torch.Tensor]] = field(default_factory=list)
-    ids: list[list[int]] = field(default_factory=list)
-    unlabelled: list[list[int]] = field(default_factory=list)
-    """Ids of batches without any label."""
-
-    def add(self, terms: Mapping[str, torch.Tensor], ids: Sequence[int]) -> None:
-        self.terms.append({name: value.detach() for name, value in terms.items()})
-        self.ids.append(list(ids))
-
-    def take(self) -> tuple[dict[str, float], list[list[int]]]:
-        """Means over the steps, and the ids of those whose loss is no number. Then it is empty."""
-        if not self.terms:
-            return {}, []
-        names = list(self.terms[0])
-        table = torch.stack([torch.stack([one[name].float() for name in names]) for one in self.terms]).cpu()
-        broken = [ids for ids, row in zip(self.ids, table, strict=True) if not torch.isfinite(row).all()]
-        self.terms, self.ids = [], []
-        return dict(zip(names, table.mean(dim=0).tolist(), strict=True)), broken
 
 
 class Loop:
@@ -168,7 +65,7 @@ class Loop:
         self._progress = progress
         self._stop = stop
         self._state = State()
-        self._pending = _Pending()
+        self._pending = Pending()
         self._wandb = wandb
         self._curves: list[Curves | WandbCurves] = []
         self._to_show: Batch | None = None
@@ -217,6 +114,7 @@ class Loop:
         while state.epoch < self._recipe.epochs and not self._is_over():
             self._rate.start_epoch(state.epoch)
             self._train_epoch()
+            self._task.end_epoch()
             scores = self._validate()
             self._end_epoch(scores)
 
@@ -300,6 +198,7 @@ class Loop:
             )
         self._optimiser.step()
         self._optimiser.zero_grad()
+        self._task.stepped()
         self._pending.add(terms, batch["id"].tolist())
 
     def _look(self) -> None:
@@ -413,6 +312,7 @@ class Loop:
             "rate": self._rate.state(),
             "precision": self._fabric.strategy.precision.state_dict(),
             "state": dict(vars(self._state)),
+            "task": self._task.state(),
             "shares": self._shares(),
         }
 
@@ -441,6 +341,7 @@ class Loop:
         self._optimiser.load_state_dict(saved["optimiser"])
         self._rate.load(saved["rate"])
         self._state = State(**saved["state"])
+        self._task.load_state(saved.get("task", {}))
         if self._fabric.is_global_zero:
             self._folder.forget_after(self._state.num_steps)
         _LOG.info("%s: goes on in epoch %d, step %d", self._folder.path, self._state.epoch, self._state.step)

@@ -14,10 +14,10 @@ from noldo.method.selection import Selection
 from noldo.method.smoothing import Smoothing
 from noldo.training.augment import centre
 from noldo.training.counts import Counts, of_outputs
-from noldo.training.loop import Batch
 from noldo.training.losses import named_terms
 from noldo.training.recipe import Method, PretrainRecipe
 from noldo.training.sample_figure import Shown
+from noldo.training.task import Batch, Stateless
 from noldo.training.views import View, augmented, moved, prior_of, shown_labels
 
 
@@ -53,8 +53,8 @@ def ranks_of(method: Method, *, num_ranks: int) -> Ranks:
     return AllRanks() if method.over_ranks and num_ranks > 1 else ONE_RANK
 
 
-class Pretraining:
-    """See `noldo.training.loop.Task`."""
+class Pretraining(Stateless):
+    """See `noldo.training.task.Task`."""
 
     def __init__(
         self,

@@ -27,13 +27,14 @@ from noldo.training.feed import (
     require_samples,
     whole_tiles,
 )
-from noldo.training.loop import Feed, Loop, Progress
+from noldo.training.loop import Loop
 from noldo.training.losses import label_loss_of
 from noldo.training.networks import build_pretraining, build_transfer, keeper_of
 from noldo.training.pretraining import Pretraining
 from noldo.training.recipe import Plateau, PretrainRecipe, Recipe, TransferRecipe
 from noldo.training.run_folder import RunFolder, read_checkpoint, read_json
 from noldo.training.sample_figure import sample_figure
+from noldo.training.task import Feed, Progress
 from noldo.training.transferring import Transferring
 
 _LOG = logging.getLogger(__name__)

@@ -10,15 +10,15 @@ from noldo.method.cross_entropy import cross_entropy
 from noldo.method.objective import SegmentationLoss, single_modal_loss
 from noldo.method.robust_losses import LabelLoss
 from noldo.training.counts import Counts, of_outputs
-from noldo.training.loop import Batch
 from noldo.training.losses import named_terms
 from noldo.training.recipe import TransferRecipe
 from noldo.training.sample_figure import Shown
+from noldo.training.task import Batch, Stateless
 from noldo.training.views import View, augmented, shown_labels
 
 
-class Transferring:
-    """See `noldo.training.loop.Task`."""
+class Transferring(Stateless):
+    """See `noldo.training.task.Task`."""
 
     def __init__(
         self,
