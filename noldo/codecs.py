@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 import google_crc32c
 import numcodecs
 import numpy as np
-from numcodecs import blosc
+from numcodecs import blosc, zstd
 
 from noldo.errors import ChunkCorruptError, StoreFormatError
 
@@ -103,8 +103,15 @@ class ChunkCodec:
             )
         return with_checksum(bytes(payload))
 
-    def decode(self, stored: bytes | memoryview, out: np.ndarray, *, where: str) -> None:
+    def decode(self, stored: bytes | memoryview, out: np.ndarray, *, where: object) -> None:
         """Check and decompress a chunk into a contiguous array of its dtype and shape.
+
+        Other threads run meanwhile: the decoders let go of the interpreter's lock.
+
+        Parameters
+        ----------
+        where
+            What names the chunk, if it is written out.
 
         Raises
         ------
@@ -113,11 +120,11 @@ class ChunkCodec:
         """
         payload = without_checksum(stored, where=where)
         try:
+            length = _zstd_length(payload) if self.name == "zstd" else _blosc_length(payload)
+            if length != out.nbytes:
+                raise ValueError(f"it holds {length} bytes, expected {out.nbytes}")
             if self.name == "zstd":
-                decoded = numcodecs.Zstd(level=self.level).decode(payload)
-                out[...] = np.frombuffer(decoded, dtype=out.dtype).reshape(out.shape)
-            elif _blosc_length(payload) != out.nbytes:
-                raise ValueError(f"it holds {_blosc_length(payload)} bytes, expected {out.nbytes}")
+                zstd.decompress(payload, out)
             else:
                 blosc.decompress(payload, out)
         except (RuntimeError, ValueError) as error:
@@ -127,9 +134,30 @@ class ChunkCodec:
             ) from error
 
 
-def _blosc_length(payload: np.ndarray) -> int:
+def _blosc_length(payload: memoryview) -> int:
     """Bytes of the decoded chunk, from its header (c-blosc, README_CHUNK_FORMAT: `nbytes`)."""
-    return int.from_bytes(payload[4:8].tobytes(), "little")
+    return int.from_bytes(payload[4:8], "little")
+
+
+def _zstd_length(payload: memoryview) -> int:
+    """Bytes of the decoded chunk, from the header of its frame (RFC 8878, section 3.1.1.1).
+
+    Raises
+    ------
+    ValueError
+        If it is no frame, or does not tell.
+    """
+    if bytes(payload[:4]) != b"\x28\xb5\x2f\xfd" or len(payload) < 6:
+        raise ValueError("not a frame of zstd")
+    descriptor = payload[4]
+    is_single_segment = bool(descriptor & 0x20)
+    size_flag, dictionary_bytes = descriptor >> 6, (0, 1, 2, 4)[descriptor & 3]
+    num_bytes = (1 if is_single_segment else 0, 2, 4, 8)[size_flag]
+    if not num_bytes:
+        raise ValueError("its frame of zstd does not tell its size")
+    start = 5 + (not is_single_segment) + dictionary_bytes
+    found = int.from_bytes(payload[start : start + num_bytes], "little")
+    return found + 256 if num_bytes == 2 else found
 
 
 def image_codec(name: CodecName, *, dtype: str) -> ChunkCodec:
@@ -154,22 +182,22 @@ def with_checksum(payload: bytes) -> bytes:
     return payload + checksum.to_bytes(CHECKSUM_BYTES, "little")
 
 
-def without_checksum(stored: bytes | memoryview, *, where: str) -> np.ndarray:
+def without_checksum(stored: bytes | memoryview, *, where: object) -> memoryview:
     """Check the crc32c at the end and strip it.
 
     Returns
     -------
-    The bytes before it, uint8, not copied.
+    The bytes before it, not copied.
 
     Raises
     ------
     ChunkCorruptError
         If it does not fit; `where` names the chunk.
     """
-    content = np.frombuffer(stored, dtype=np.uint8)
+    content = memoryview(stored)
     payload = content[:-CHECKSUM_BYTES]
-    expected = int.from_bytes(content[-CHECKSUM_BYTES:].tobytes(), "little")
-    found = google_crc32c.value(payload)
+    expected = int.from_bytes(content[-CHECKSUM_BYTES:], "little")
+    found = google_crc32c.value(np.frombuffer(payload, np.uint8))  # takes no memoryview
     if len(content) < CHECKSUM_BYTES or found != expected:
         raise ChunkCorruptError(
             f"{where}: bytes do not match their checksum (crc32c {found:08x}, expected {expected:08x}); "

@@ -51,8 +51,8 @@ class NoldoS12(Dataset[Sample]):
     a sample is the whole imagery of its tile, so samples differ in size, or a crop of `crop_px`. Imagery reaches up to 5 px
     beyond a tile, where there is no label.
 
-    The constructor reads the small arrays only, and no file stays open between two samples: the data set
-    can be pickled, and works with forked and spawned DataLoader workers (spawned ones only behind a URL).
+    The constructor reads the small arrays only. Some shards stay open, and are read at positions: the data set can be
+    pickled, and works with threads and with forked and spawned DataLoader workers (spawned ones only behind a URL).
 
     Parameters
     ----------

@@ -1,23 +1,25 @@
 """Reading a store, without torch and without zarr-python.
 
 Local files and object stores are read by the same code: a shard's index once, then only the bytes of
-the chunks asked for. No file stays open between calls, so a reader may be pickled or forked at any time.
-A lost shard and a damaged chunk are errors; neither ever reads as no data.
+the chunks asked for, decoded straight into the caller's array. Local files stay open, a few hundred of them, and are read at
+positions: a reader may be used by threads, pickled or forked at any time. A lost shard and a damaged chunk are errors;
+neither ever reads as no data.
 """
 
 import hashlib
 import json
 import os
+import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from noldo.codecs import LABEL_CODEC
+from noldo.codecs import LABEL_CODEC, ChunkCodec
 from noldo.errors import ChunkCorruptError, ShardMissingError, StoreError
 from noldo.metadata import codec_of, grid_of
 from noldo.products import ArraySpec
@@ -25,6 +27,12 @@ from noldo.rows import ROW_ARRAYS
 from noldo.shard_paths import shard_file
 from noldo.shards import ABSENT, ShardGrid, parse_index
 from noldo.store import StoreLayout, parse_layout
+
+MAX_OPEN_FILES = 256
+"""Local shard files that stay open; a process may have 1024 files in all."""
+
+MIN_BUFFER_BYTES = 2**20
+"""Memory that each thread reads into."""
 
 MAX_CACHED_INDEXES = 4096
 """Shard indexes kept in memory: 4 kB each at 64 locations and 4 seasons."""
@@ -47,6 +55,10 @@ class Files(Protocol):
         """Some bytes; fewer if the file ends before."""
         ...
 
+    def view_range(self, name: str, *, start: int, length: int) -> bytes | memoryview:
+        """The same, in memory that is used again by the next call of this thread."""
+        ...
+
     def read_tail(self, name: str, *, length: int) -> bytes:
         """The last bytes; fewer if the file is shorter."""
         ...
@@ -57,37 +69,88 @@ class LocalFiles:
 
     def __init__(self, path: Path) -> None:
         self.where = str(path)
-        self._path = path
+        self._open: OrderedDict[str, _Descriptor] = OrderedDict()
+        self._memory = threading.local()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"where": self.where}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(Path(state["where"]))  # type: ignore[misc]
 
     def read(self, name: str) -> bytes:
-        """See `Files`."""
-        with self._open(name) as file:
+        """See `Files`; nothing stays open."""
+        with self._errors(name), FileIO(f"{self.where}/{name}") as file:
             return file.read()
 
     def read_range(self, name: str, *, start: int, length: int) -> bytes:
         """See `Files`."""
-        with self._open(name) as file:
-            file.seek(start)
-            return file.read(length)
+        with self._errors(name):
+            file = self._file(name)
+            return os.pread(file.number, length, start)
+
+    def view_range(self, name: str, *, start: int, length: int) -> memoryview:
+        """See `Files`: memory that was touched before costs no page faults."""
+        buffer: memoryview | None = getattr(self._memory, "buffer", None)
+        if buffer is None or len(buffer) < length:
+            buffer = self._memory.buffer = memoryview(bytearray(max(length, MIN_BUFFER_BYTES)))
+        with self._errors(name):
+            file = self._file(name)
+            count = os.preadv(file.number, [buffer[:length]], start)
+        return buffer[:count]
 
     def read_tail(self, name: str, *, length: int) -> bytes:
         """See `Files`."""
-        with self._open(name) as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - length))
-            return file.read()
+        with self._errors(name):
+            file = self._file(name)
+            size = os.fstat(file.number).st_size
+            return os.pread(file.number, length, max(0, size - length))
 
-    @contextmanager
-    def _open(self, name: str) -> Iterator[FileIO]:
-        # Unbuffered: exactly the bytes asked for are read.
-        try:
-            with FileIO(self._path / name) as file:
-                yield file
-        except FileNotFoundError:
-            raise
-        except OSError as error:
+    def _file(self, name: str) -> "_Descriptor":
+        """The file, open; whoever still reads from one that was dropped keeps it open."""
+        found = self._open.get(name)
+        if found is None:
+            found = self._open[name] = _Descriptor(f"{self.where}/{name}")
+            while len(self._open) > MAX_OPEN_FILES:
+                self._open.popitem(last=False)
+        return found
+
+    def _errors(self, name: str) -> "_ToldInOneLine":
+        return _ToldInOneLine(self.where, name)
+
+
+class _Descriptor:
+    """A file that is open for reading at positions, until nobody knows it any more."""
+
+    __slots__ = ("number",)
+
+    def __init__(self, path: str) -> None:
+        self.number = -1
+        self.number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        if hasattr(os, "posix_fadvise"):
+            # Exactly the bytes asked for are read.
+            os.posix_fadvise(self.number, 0, 0, os.POSIX_FADV_RANDOM)
+
+    def __del__(self) -> None:
+        if self.number >= 0:
+            os.close(self.number)
+
+
+class _ToldInOneLine:
+    """What the system says of a file, in a line. A class, because a generator costs more than the reading."""
+
+    __slots__ = ("_name", "_where")
+
+    def __init__(self, where: str, name: str) -> None:
+        self._where, self._name = where, name
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
             raise StoreError(
-                f"{self.where}/{name}: can't be read ({error.strerror}); check the disk and the permissions"
+                f"{self._where}/{self._name}: can't be read ({error.strerror}); check the disk and the permissions"
             ) from error
 
 
@@ -119,7 +182,8 @@ class StoreReader:
         except FileNotFoundError:
             raise StoreError(f"{files.where}: no store here; give a folder that a build made") from None
         self.layout: StoreLayout = parse_layout(self._group, where=files.where)
-        self._indexes: OrderedDict[tuple[str, int], np.ndarray] = OrderedDict()
+        self._arrays: dict[str, _Array] = {}
+        self._indexes: OrderedDict[tuple[str, int], list[tuple[int, int]]] = OrderedDict()
 
     @classmethod
     def open(cls, path_or_url: str | Path) -> "StoreReader":
@@ -195,72 +259,119 @@ class StoreReader:
         ChunkCorruptError
             If its bytes are damaged.
         """
-        grid = grid_of(spec, self.layout)
+        array = self._array(spec)
+        out = np.empty((len(seasons), *array.grid.chunk_shape[1:]), dtype=spec.dtype)
+        self.read_into(out, spec, row=row, seasons=seasons)
+        return out
+
+    def read_into(self, out: np.ndarray, spec: ArraySpec, *, row: int, seasons: Sequence[int]) -> None:
+        """Pixels of one location, into an array that is there already; see `pixels`.
+
+        Parameters
+        ----------
+        out
+            (season, band?, y, x), contiguous, of the stored dtype.
+        """
+        array = self._array(spec)
         shard, row_in_shard = divmod(row, self.layout.locations_per_shard)
-        numbers = [grid.chunk_number(row_in_shard, season) for season in seasons]
-        distinct = sorted(set(numbers))
-        chunks = np.empty((len(distinct), *grid.chunk_shape), dtype=spec.dtype)
-        codec = codec_of(spec, self.layout.codec)
-        for position, stored in enumerate(self._chunks(spec, grid, shard, distinct)):
-            codec.decode(stored, chunks[position], where=self._where(spec, shard, distinct[position]))
-        found = chunks.reshape(-1, *grid.chunk_shape[1:])
-        step = grid.seasons_per_chunk
-        places = [
-            distinct.index(number) * step + season % step
-            for number, season in zip(numbers, seasons, strict=True)
-        ]
-        return found if places == list(range(len(found))) else found[places]
+        step = array.grid.seasons_per_chunk
+        if step == 1:
+            numbers = [array.grid.chunk_number(row_in_shard, season) for season in seasons]
+            self._decode(array, shard, numbers, out)
+            return
+        # One chunk holds several seasons (all of them, in this format).
+        numbers = sorted({array.grid.chunk_number(row_in_shard, season) for season in seasons})
+        stored = [number * step + season for number in numbers for season in range(step)]
+        wanted = [row_in_shard * array.grid.num_seasons + season for season in seasons]
+        if stored == wanted:
+            self._decode(array, shard, numbers, out.reshape(len(numbers), *array.grid.chunk_shape))
+            return
+        chunks = np.empty((len(numbers), *array.grid.chunk_shape), dtype=spec.dtype)
+        self._decode(array, shard, numbers, chunks)
+        found = chunks.reshape(-1, *array.grid.chunk_shape[1:])
+        np.take(found, [stored.index(one) for one in wanted], axis=0, out=out)
 
-    def _where(self, spec: ArraySpec, shard: int, chunk: int) -> str:
-        return f"{self.files.where}/{self._file(spec, shard)}, chunk {chunk}"
+    def _array(self, spec: ArraySpec) -> "_Array":
+        found = self._arrays.get(spec.name)
+        if found is None:
+            found = _Array(spec, grid_of(spec, self.layout), codec_of(spec, self.layout.codec))
+            self._arrays[spec.name] = found
+        return found
 
-    @staticmethod
-    def _file(spec: ArraySpec, shard: int) -> str:
-        return shard_file(spec.name, 5 if spec.bands else 4, shard)
+    def _decode(self, array: "_Array", shard: int, numbers: Sequence[int], out: np.ndarray) -> None:
+        """Chunks of a shard, by number, into (chunk, ...)."""
+        for place, (number, stored) in enumerate(
+            zip(numbers, self._chunks(array, shard, numbers), strict=True)
+        ):
+            array.codec.decode(stored, out[place], where=_Place(self.files.where, array.spec, shard, number))
 
-    def _chunks(
-        self, spec: ArraySpec, grid: ShardGrid, shard: int, numbers: Sequence[int]
-    ) -> list[bytes | memoryview]:
-        """Stored bytes of chunks, read at once where they follow each other."""
-        entries = self._index(spec, grid, shard)[list(numbers)]
-        if (entries == ABSENT).any():
-            absent = numbers[int((entries == ABSENT).any(axis=1).argmax())]
-            raise ChunkCorruptError(
-                f"{self._where(spec, shard, absent)}: not in the shard; "
-                "delete this shard and run the build again"
-            )
-        offsets, lengths = entries[:, 0].tolist(), entries[:, 1].tolist()
-        file = self._file(spec, shard)
-        span = offsets[-1] + lengths[-1] - offsets[0]
-        if span != sum(lengths):
-            return [
-                self.files.read_range(file, start=start, length=length)
-                for start, length in zip(offsets, lengths, strict=True)
-            ]
-        block = memoryview(self.files.read_range(file, start=offsets[0], length=span))
-        return [
-            block[start - offsets[0] : start - offsets[0] + length]
-            for start, length in zip(offsets, lengths, strict=True)
-        ]
+    def _chunks(self, array: "_Array", shard: int, numbers: Sequence[int]) -> list[bytes | memoryview]:
+        """Stored bytes of chunks, until the next call; read at once where they follow each other."""
+        index = self._index(array, shard)
+        entries = [index[number] for number in numbers]
+        for number, (offset, length) in zip(numbers, entries, strict=True):
+            if ABSENT in (offset, length):
+                raise ChunkCorruptError(
+                    f"{_Place(self.files.where, array.spec, shard, number)}: not in the shard; "
+                    "delete this shard and run the build again"
+                )
+        file = shard_file(array.spec.name, array.num_axes, shard)
+        first = entries[0][0]
+        span = entries[-1][0] + entries[-1][1] - first
+        if len(entries) > 1 and span != sum(length for _, length in entries):
+            return [self.files.read_range(file, start=start, length=length) for start, length in entries]
+        block = self.files.view_range(file, start=first, length=span)
+        if len(entries) == 1:
+            return [block]
+        view = memoryview(block)
+        return [view[start - first : start - first + length] for start, length in entries]
 
-    def _index(self, spec: ArraySpec, grid: ShardGrid, shard: int) -> np.ndarray:
-        key = spec.name, shard
+    def _index(self, array: "_Array", shard: int) -> list[tuple[int, int]]:
+        """Offset and length of each chunk."""
+        key = array.spec.name, shard
         index = self._indexes.get(key)
         if index is None:
-            index = self._read_index(spec, grid, shard)
+            index = self._read_index(array, shard)
             self._indexes[key] = index
             while len(self._indexes) > MAX_CACHED_INDEXES:
                 self._indexes.popitem(last=False)
         return index
 
-    def _read_index(self, spec: ArraySpec, grid: ShardGrid, shard: int) -> np.ndarray:
-        file = self._file(spec, shard)
+    def _read_index(self, array: "_Array", shard: int) -> list[tuple[int, int]]:
+        file = shard_file(array.spec.name, array.num_axes, shard)
         where = f"{self.files.where}/{file}"
         try:
-            tail = self.files.read_tail(file, length=grid.index_bytes)
+            tail = self.files.read_tail(file, length=array.grid.index_bytes)
         except FileNotFoundError:
             raise ShardMissingError(
-                f"{where}: shard {shard} of {spec.name} is missing; run the build again, "
+                f"{where}: shard {shard} of {array.spec.name} is missing; run the build again, "
                 "it rebuilds this one job"
             ) from None
-        return parse_index(tail, grid=grid, where=where)
+        return list(map(tuple, parse_index(tail, grid=array.grid, where=where).tolist()))
+
+
+@dataclass(frozen=True)
+class _Array:
+    """One array, with what does not change from chunk to chunk."""
+
+    spec: ArraySpec
+    grid: ShardGrid
+    codec: ChunkCodec
+
+    @property
+    def num_axes(self) -> int:
+        return 5 if self.spec.bands else 4
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a chunk is, for messages: put into words only when there is one."""
+
+    store: str
+    spec: ArraySpec
+    shard: int
+    chunk: int
+
+    def __str__(self) -> str:
+        file = shard_file(self.spec.name, 5 if self.spec.bands else 4, self.shard)
+        return f"{self.store}/{file}, chunk {self.chunk}"

@@ -93,6 +93,10 @@ class RemoteFiles:
         with told_in_one_line(f"{self.where}/{name}"):
             return bytes(obstore.get_range(self._store(), name, start=start, length=length))
 
+    def view_range(self, name: str, *, start: int, length: int) -> bytes:
+        """See `Files`."""
+        return self.read_range(name, start=start, length=length)
+
     def read_tail(self, name: str, *, length: int) -> bytes:
         """See `Files`."""
         import obstore

@@ -160,12 +160,21 @@ def test_a_lost_shard_is_an_error_and_not_a_masked_sample(own_data_set: DataSet)
         samples[2]
 
 
-def test_no_file_stays_open(data_set: DataSet) -> None:
-    descriptors = Path("/proc/self/fd")
-    samples = NoldoS12(data_set.root)
-    before = sorted(path.name for path in descriptors.iterdir())
-    assert samples[0]["id"] == 100
-    assert sorted(path.name for path in descriptors.iterdir()) == before
+def test_shards_stay_open_as_long_as_the_data_set_and_no_more_than_a_few(
+    data_set: DataSet, monkeypatch
+) -> None:
+    def num_open() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    monkeypatch.setattr("noldo.reader.MAX_OPEN_FILES", 3)
+    at_start = num_open()
+    samples = NoldoS12(data_set.root, split=None)
+    before = num_open()
+    for sample in samples:
+        assert sample["id"] >= 100
+    assert before < num_open() <= before + 3
+    del samples
+    assert num_open() <= at_start
 
 
 def test_it_survives_pickling(data_set: DataSet) -> None:

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from noldo.codecs import ChunkCodec, image_codec
+from noldo.codecs import ChunkCodec, image_codec, with_checksum
 from noldo.errors import ChunkCorruptError, ShardMissingError, StoreError, StoreFormatError
+from noldo.products import ArraySpec
 from noldo.reader import StoreReader
 from noldo.shard_scan import all_shards, read_items
 from noldo.store import create_store, shard_path
@@ -120,3 +121,32 @@ def test_codecs_of_another_format_are_refused() -> None:
         assert ChunkCodec.from_metadata(codec.metadata(), where="") == codec
     with pytest.raises(StoreFormatError, match=r"here: chunks are stored with \['bytes', 'gzip'\]"):
         ChunkCodec.from_metadata([{"name": "bytes"}, {"name": "gzip"}], where="here")
+
+
+def test_threads_that_read_at_once_get_what_one_reads_alone(data_set: DataSet) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    reader = StoreReader.open(data_set.store)
+    wanted = [(spec, int(row)) for spec in reader.layout.specs for row in data_set.kept] * 5
+
+    def read(one: tuple[ArraySpec, int]) -> np.ndarray:
+        return reader.pixels(one[0], row=one[1], seasons=[2, 0])
+
+    with ThreadPoolExecutor(4) as pool:
+        for (spec, row), found in zip(wanted, pool.map(read, wanted), strict=True):
+            np.testing.assert_array_equal(found, data_set.pixels[spec.name][row][[2, 0]])
+
+
+@given(size=st.integers(1, 3_000), level=st.integers(1, 19), kept=st.integers(0, 40))
+def test_the_length_of_a_zstd_chunk_is_told_by_its_header(size: int, level: int, kept: int) -> None:
+    values = np.random.default_rng(size).integers(0, 3, size).astype(np.uint8)
+    stored = ChunkCodec("zstd", level=level).encode(values)
+    out = np.empty_like(values)
+    ChunkCodec("zstd", level=level).decode(stored, out, where="here")
+    np.testing.assert_array_equal(out, values)
+    for wrong in (size + 1, max(0, size - 1)):
+        with pytest.raises(ChunkCorruptError, match=f"it holds {size} bytes, expected {wrong}"):
+            ChunkCodec("zstd", level=level).decode(stored, np.empty(wrong, np.uint8), where="here")
+    cut = with_checksum(stored[: min(kept, len(stored) - 5)])
+    with pytest.raises(ChunkCorruptError, match="can't be decoded"):
+        ChunkCodec("zstd", level=level).decode(cut, np.empty_like(values), where="here")
