@@ -1,0 +1,290 @@
+"""What reading a store costs, beside decoding alone and beside what people would read it with instead.
+
+    python -m benchmarks.reading [--locations 256] [--repeats 15] [--store FOLDER]
+
+A sample is 13 bands of L1C and 2 of Sentinel-1 of one season, and the labels of all seasons, of locations in random order. All
+ways are taken in turns, again and again, and the fastest turn of each counts: what else the machine does can only add to it. Each
+way gives the same numbers, which is checked first.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import made_up_store
+from benchmarks.records import headline, keep, machine, table, versions
+from noldo.metadata import codec_of, grid_of
+from noldo.products import ArraySpec
+from noldo.reader import StoreReader
+
+PACKAGES = ("numpy", "numcodecs", "zarr", "zarrs", "tensorstore")
+TARGETS = {
+    "T1 reader / decoding alone": 0.90,
+    "T2 reader / tensorstore": 1.25,
+    "T2 reader / zarr-python": 5.0,
+    "T5 two threads / one": 1.7,
+}
+MOST_AMPLIFICATION = 1.01
+"""T8: bytes read of bytes needed, at most."""
+
+Read = Callable[[int, int], list[np.ndarray]]
+"""Row and season to one array a product."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--locations", type=int, default=256)
+    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--store", type=Path, help="keep the store here, and take it from here the next time")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        store = (arguments.store or Path(scratch)) / "nol.zarr"
+        if not (store / "zarr.json").exists():
+            made_up_store.write(store, made_up_store.layout_of(arguments.locations))
+        record = compare(store, repeats=arguments.repeats)
+    record["command"] = (
+        f"python -m benchmarks.reading --locations {record['locations']} --repeats {record['repeats']}"
+    )
+    text = page(record)
+    print(text)
+    print(keep(record, text, name="reading"), file=sys.stderr)
+
+
+def compare(store: Path, *, repeats: int) -> dict[str, Any]:
+    reader = StoreReader.open(store)
+    layout = reader.layout
+    random = np.random.default_rng(0)
+    rows = random.permutation(layout.num_locations).tolist()
+    order = list(zip(rows, random.integers(0, len(layout.season_names), len(rows)).tolist(), strict=True))
+    ways = {"reader": _reader(reader), **_others(store, layout.specs)}
+    for row, season in order[:8]:
+        expected = ways["reader"](row, season)
+        for name, read in ways.items():
+            for one, other in zip(expected, read(row, season), strict=True):
+                np.testing.assert_array_equal(one, other, err_msg=name)
+    chunks = _stored_chunks(reader, order)
+    into = _into(reader)
+    turns: dict[str, Callable[[], None]] = {
+        "decoding alone": lambda: _decode(chunks),
+        "reader, into arrays": lambda: _each(into, order),
+        **{name: _turn(read, order) for name, read in ways.items()},
+    }
+    seconds = _best(turns, repeats=repeats)
+    pools = {threads: ThreadPoolExecutor(threads) for threads in (1, 2)}
+    threaded = _best(
+        {f"{threads} threads": _threaded(pool, reader, order, threads) for threads, pool in pools.items()},
+        repeats=repeats,
+        clock=time.perf_counter,
+    )
+    per_s = {name: len(order) / value for name, value in {**seconds, **threaded}.items()}
+    return {
+        **machine(),
+        "packages": versions(PACKAGES),
+        "locations": layout.num_locations,
+        "repeats": repeats,
+        "ratio_of_bytes": _raw_bytes(layout) / _stored_bytes(store),
+        "samples_per_s": per_s,
+        "ratios": _ratios(per_s),
+        "bytes_read_of_needed": _amplification(store, order),
+    }
+
+
+def _reader(reader: StoreReader) -> Read:
+    seasons = range(len(reader.layout.season_names))
+
+    def read(row: int, season: int) -> list[np.ndarray]:
+        return [
+            reader.pixels(spec, row=row, seasons=seasons if spec.is_label else [season])
+            for spec in reader.layout.specs
+        ]
+
+    return read
+
+
+def _into(reader: StoreReader) -> Callable[[int, int], None]:
+    """The same into arrays that are there already, as a loader has them."""
+    seasons = range(len(reader.layout.season_names))
+    outs = {
+        spec.name: np.empty(
+            (len(seasons) if spec.is_label else 1, *grid_of(spec, reader.layout).item_shape[1:]), spec.dtype
+        )
+        for spec in reader.layout.specs
+    }
+
+    def read(row: int, season: int) -> None:
+        for spec in reader.layout.specs:
+            reader.read_into(outs[spec.name], spec, row=row, seasons=seasons if spec.is_label else [season])
+
+    return read
+
+
+def _others(store: Path, specs: Sequence[ArraySpec]) -> dict[str, Read]:
+    """Other readers of the same files, as far as they are installed."""
+    import zarr
+
+    group = zarr.open_group(store, mode="r")
+    arrays = [group[spec.name] for spec in specs]
+
+    def with_zarr(row: int, season: int) -> list[np.ndarray]:
+        return [
+            array[row : row + 1][0] if spec.is_label else array[row : row + 1, season : season + 1][0]
+            for spec, array in zip(specs, arrays, strict=True)
+        ]
+
+    found: dict[str, Read] = {"zarr-python": with_zarr}
+    try:
+        import tensorstore
+    except ImportError:
+        return found
+    limits = {"data_copy_concurrency": {"limit": 1}, "file_io_concurrency": {"limit": 1}}
+    opened = [
+        tensorstore.open(
+            {
+                "driver": "zarr3",
+                "kvstore": {"driver": "file", "path": str(store / spec.name)},
+                "context": limits,
+            }
+        ).result()
+        for spec in specs
+    ]
+
+    def with_tensorstore(row: int, season: int) -> list[np.ndarray]:
+        pending = [
+            (array[row] if spec.is_label else array[row, season : season + 1]).read()
+            for spec, array in zip(specs, opened, strict=True)
+        ]
+        return [one.result() for one in pending]
+
+    return {**found, "tensorstore": with_tensorstore}
+
+
+def _stored_chunks(
+    reader: StoreReader, order: Sequence[tuple[int, int]]
+) -> list[tuple[Any, bytes, np.ndarray]]:
+    """Codec, bytes in memory, and where to decode to, of every chunk of the order."""
+    layout, found = reader.layout, []
+    for row, season in order:
+        shard, row_in_shard = divmod(row, layout.locations_per_shard)
+        for spec in layout.specs:
+            grid = grid_of(spec, layout)
+            array = reader._array(spec)
+            (stored,) = reader._chunks(array, shard, [grid.chunk_number(row_in_shard, season)])
+            out = np.empty(grid.chunk_shape, spec.dtype)
+            found.append((codec_of(spec, layout.codec), bytes(stored), out))
+    return found
+
+
+def _decode(chunks: Sequence[tuple[Any, bytes, np.ndarray]]) -> None:
+    for codec, stored, out in chunks:
+        codec.decode(stored, out, where="memory")
+
+
+def _each(read: Callable[[int, int], object], order: Sequence[tuple[int, int]]) -> None:
+    for row, season in order:
+        read(row, season)
+
+
+def _turn(read: Read, order: Sequence[tuple[int, int]]) -> Callable[[], None]:
+    return lambda: _each(read, order)
+
+
+def _threaded(
+    pool: ThreadPoolExecutor, reader: StoreReader, order: Sequence[tuple[int, int]], threads: int
+) -> Callable[[], None]:
+    shares = [order[first::threads] for first in range(threads)]
+    reads = [_into(reader) for _ in range(threads)]
+
+    def turn() -> None:
+        list(pool.map(_each, reads, shares))
+
+    return turn
+
+
+def _best(
+    turns: dict[str, Callable[[], None]], *, repeats: int, clock: Callable[[], float] = time.process_time
+) -> dict[str, float]:
+    """Seconds of the fastest turn of each; CPU of the process, so that threads of others don't come for free."""
+    best = dict.fromkeys(turns, float("inf"))
+    for _ in range(repeats):
+        for name, turn in turns.items():
+            start = clock()
+            turn()
+            best[name] = min(best[name], clock() - start)
+    return best
+
+
+def _ratios(per_s: dict[str, float]) -> dict[str, float]:
+    found = {
+        "T1 reader / decoding alone": per_s["reader, into arrays"] / per_s["decoding alone"],
+        "T2 reader / zarr-python": per_s["reader"] / per_s["zarr-python"],
+        "T5 two threads / one": per_s["2 threads"] / per_s["1 threads"],
+    }
+    if "tensorstore" in per_s:
+        found["T2 reader / tensorstore"] = per_s["reader"] / per_s["tensorstore"]
+    return found
+
+
+def _amplification(store: Path, order: Sequence[tuple[int, int]]) -> float:
+    """Bytes that one pass asks the system for, with metadata and indexes, of the bytes of its chunks."""
+    fresh = StoreReader.open(store)
+    needed = sum(len(stored) for _, stored, _ in _stored_chunks(fresh, order))
+    read = _reader(fresh)
+    before = _bytes_asked_for()
+    _each(read, order)
+    return (_bytes_asked_for() - before) / needed
+
+
+def _bytes_asked_for() -> int:
+    lines = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
+    return int(lines["rchar"])
+
+
+def _raw_bytes(layout: Any) -> int:
+    return sum(
+        layout.num_locations
+        * int(np.prod(spec.item_shape(len(layout.season_names), layout.patch_size_px)))
+        * np.dtype(spec.dtype).itemsize
+        for spec in layout.specs
+    )
+
+
+def _stored_bytes(store: Path) -> int:
+    return sum(path.stat().st_size for path in store.rglob("*") if path.is_file())
+
+
+def page(record: dict[str, Any]) -> str:
+    goals = [
+        [
+            name,
+            f"{record['ratios'][name]:.2f}" if name in record["ratios"] else "not measured: absent",
+            f">= {goal:.2f}",
+        ]
+        for name, goal in TARGETS.items()
+    ]
+    goals.append(
+        ["T8 bytes read / needed", f"{record['bytes_read_of_needed']:.4f}", f"<= {MOST_AMPLIFICATION}"]
+    )
+    speeds = [
+        [name, f"{value:,.0f}", f"{1e6 / value:,.0f}"] for name, value in record["samples_per_s"].items()
+    ]
+    return (
+        headline(record, title="Reading a store")
+        + f": {record['locations']} made-up locations of four seasons, which compress {record['ratio_of_bytes']:.2f} to 1; "
+        f"the fastest of {record['repeats']} turns of each way, by CPU, of threads by the clock.\n\n"
+        + table(["ratio of samples a second", "found", "goal"], goals)
+        + "\n"
+        + table(["way", "samples/s", "microseconds a sample"], speeds)
+    )
+
+
+if __name__ == "__main__":
+    main()
