@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from rasterio.enums import MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.transform import Affine
+from rasterio.warp import transform as to_crs
 
 from noldo.atomic import atomic_file, write_if_changed
 from noldo.errors import RasterError, one_line
@@ -120,6 +121,16 @@ def open_image(path: Path) -> Iterator[Image]:
             raise RasterError(f"{path}: not a GeoTIFF that can be read ({_reason(error)})") from None
         with dataset:
             yield Image(dataset, where=str(path))
+
+
+def centre_lon_lat(place: Place) -> tuple[float, float] | None:
+    """Longitude and latitude of the centre in degrees; None: the file does not say where it lies."""
+    if place.crs is None or place.transform is None:
+        return None
+    a, b, c, d, e, f = place.transform
+    column, row = place.width / 2, place.height / 2
+    lon, lat = to_crs(place.crs, "EPSG:4326", [a * column + b * row + c], [d * column + e * row + f])
+    return float(lon[0]), float(lat[0])
 
 
 def tags_of(path: Path) -> Mapping[str, str]:
