@@ -46,6 +46,11 @@ app.command(
     help="Map a GeoTIFF or a store by the network of a run.",
 )
 app.command(
+    "noldo.published.commands:folds",
+    name="folds",
+    help="Say how published tiles fall into folds that share no region.",
+)
+app.command(
     "noldo.prediction.commands:pseudo_label",
     name="pseudo-label",
     help="Label the locations of a store by the networks of runs, as labels beside it.",

@@ -6,10 +6,5 @@
 | `dfc2025` | OpenEarthMap-SAR, the data of DFC2025 track 1: SAR and (train) RGB, the same classes | arXiv 2501.10891, zenodo.org/records/14622048 and 14950559 |
 | `nyc` | aerial images of New York, labels from LiDAR and land cover | Liu et al., IGARSS 2024, arXiv 2402.16164 |
 
-`open_tiles` opens one split of one of them.
+`noldo.published.opening.open_tiles` opens one split of one of them.
 """
-
-from noldo.published.opening import open_tiles
-from noldo.published.tiles import PublishedTiles
-
-__all__ = ["PublishedTiles", "open_tiles"]

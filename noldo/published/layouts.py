@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import MappingProxyType
 from typing import Self
 
@@ -158,3 +159,18 @@ LAYOUTS: Mapping[str, Layout] = MappingProxyType(
     }
 )
 """By name."""
+
+
+def layout_of(name: str, *, root: str | Path) -> Layout:
+    """A layout by name.
+
+    Raises
+    ------
+    ConfigError
+        If there is none, or the place is no folder of this machine.
+    """
+    if name not in LAYOUTS:
+        raise ConfigError(f"layout {name!r}: expected one of {', '.join(LAYOUTS)}")
+    if "://" in str(root):
+        raise ConfigError(f"{root}: layout {name} is read from a folder, not from a URL; copy it first")
+    return LAYOUTS[name]

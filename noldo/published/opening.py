@@ -1,16 +1,13 @@
 """One split of a published data set."""
 
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from noldo.errors import ConfigError, InputError, MissingExtraError
-from noldo.published.layouts import LAYOUTS, Layout
-from noldo.published.listing import Tile, list_tiles
-from noldo.published.regions import Fold, Positions, folds_of, positions, regions_of
+from noldo.errors import ConfigError
+from noldo.published.layouts import layout_of
+from noldo.published.listing import list_tiles
+from noldo.published.places import positions_of, require_rasterio
+from noldo.published.regions import Fold, folds_of, regions_of
 from noldo.published.tiles import PublishedTiles
 from noldo.rows import SPLITS
 
@@ -64,10 +61,7 @@ def open_tiles(
     InputError
         If files are missing.
     """
-    if not find_spec("rasterio"):
-        raise MissingExtraError(
-            "published tiles need rasterio; run `pip install -e '.[train]'` in the checkout of this project"
-        )
+    require_rasterio()
     known = layout_of(layout, root=root).renamed(folders or {})
     for modality in modalities:
         known.require_modality(modality)
@@ -103,41 +97,3 @@ def open_tiles(
         crop_px=crop_px,
         seed=seed,
     )
-
-
-def layout_of(name: str, *, root: str | Path) -> Layout:
-    """A layout by name.
-
-    Raises
-    ------
-    ConfigError
-        If there is none, or the place is no folder of this machine.
-    """
-    if name not in LAYOUTS:
-        raise ConfigError(f"layout {name!r}: expected one of {', '.join(LAYOUTS)}")
-    if "://" in str(root):
-        raise ConfigError(f"{root}: layout {name} is read from a folder, not from a URL; copy it first")
-    return LAYOUTS[name]
-
-
-def positions_of(tiles: Sequence[Tile]) -> Positions:
-    """Where the centres of tiles lie, by their images.
-
-    Raises
-    ------
-    InputError
-        If a tile does not say where it lies.
-    """
-    from noldo.prediction.geotiff import centre_lon_lat, open_image
-
-    found: NDArray[np.float64] = np.empty((len(tiles), 2))
-    for index, tile in enumerate(tiles):
-        path = next(iter(tile.images.values()))
-        with open_image(path) as image:
-            centre = centre_lon_lat(image.place)
-        if centre is None:
-            raise InputError(
-                f"{path}: no CRS, so no fold can be drawn; give the published file, or leave out data.fold"
-            )
-        found[index] = centre
-    return positions(found)

@@ -17,7 +17,7 @@ from noldo.training.sampler import EpochBatches, Shares, same_size_batches
 from noldo.training.task import Draw, Feed
 
 if TYPE_CHECKING:
-    from noldo.published import PublishedTiles
+    from noldo.published.tiles import PublishedTiles
 
 
 class Samples(Protocol):
@@ -214,8 +214,8 @@ def open_published(
     crop_px: int | None = None,
     with_labels: bool = True,
 ) -> "PublishedTiles":
-    """Tiles in the layout that a recipe names; see `noldo.published.open_tiles`."""
-    from noldo.published import open_tiles
+    """Tiles in the layout that a recipe names; see `noldo.published.opening.open_tiles`."""
+    from noldo.published.opening import open_tiles
 
     return open_tiles(
         data.store,

@@ -15,8 +15,9 @@ from noldo.byte_images import BYTE_IMAGES, observed
 from noldo.errors import ConfigError, InputError, NoldoError, RasterError
 from noldo.legend import NYC_LAND_COVER, NYC_LIDAR, OPEN_EARTH_MAP
 from noldo.models.input_step import InputStep
-from noldo.published import PublishedTiles, open_tiles
 from noldo.published.layouts import LAYOUTS
+from noldo.published.opening import open_tiles
+from noldo.published.tiles import PublishedTiles
 from tests.noldo.published_tiles import (
     BRIGHT,
     OEM_BUILDING,
