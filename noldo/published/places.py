@@ -30,16 +30,16 @@ def positions_of(tiles: Sequence[Tile]) -> Positions:
 
     Raises
     ------
-    InputError
+    InputError, RasterError
         If a tile does not say where it lies.
     """
-    from noldo.prediction.geotiff import centre_lon_lat, open_image
+    from noldo.prediction.geotiff import open_image
 
     found: NDArray[np.float64] = np.empty((len(tiles), 2))
     for index, tile in enumerate(tiles):
         path = next(iter(tile.images.values()))
         with open_image(path) as image:
-            centre = centre_lon_lat(image.place)
+            centre = image.centre_lon_lat()
         if centre is None:
             raise InputError(
                 f"{path}: no CRS, so no fold can be drawn; give the published file, or leave out data.fold"

@@ -73,7 +73,9 @@ def write_dfc(
     names
         Of train, with metres east and north.
     """
-    names = names or {f"TrainArea_{number:03}": (50_000.0 * number, 0) for number in (1, 2, 999, 1000)}
+    names = names or {
+        f"TrainArea_{number:03}": (50_000.0 * place, 0) for place, number in enumerate((1, 2, 999, 1000))
+    }
     tiles = {
         "train": names,
         "val": {"ValArea_001": (0, 900_000.0), "ValArea_010": (0, 960_000.0)},

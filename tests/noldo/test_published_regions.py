@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from noldo.__main__ import main
-from noldo.errors import ConfigError, InputError
+from noldo.errors import ConfigError, InputError, RasterError
 from noldo.published.opening import open_tiles
 from noldo.published.regions import Fold, facts_of, folds_of, positions, regions_of
 from tests.noldo.published_tiles import picture, write_dfc, write_tif
@@ -121,6 +121,9 @@ def test_a_tile_without_a_crs_is_in_no_fold(tmp_path):
     sar, _ = picture(0, num_bands=1, labels=(8, 6))
     write_tif(tmp_path / "train" / "sar_images" / "TrainArea_002.tif", sar, crs=None)
     with pytest.raises(InputError, match=r"TrainArea_002\.tif: no CRS, so no fold can be drawn"):
+        fold(tmp_path, 1, "val")
+    write_tif(tmp_path / "train" / "sar_images" / "TrainArea_002.tif", sar, at=(1e8, 0))
+    with pytest.raises(RasterError, match=r"TrainArea_002\.tif: its centre, .* is outside of its CRS"):
         fold(tmp_path, 1, "val")
 
 
