@@ -46,6 +46,11 @@ app.command(
     help="Map a GeoTIFF or a store by the network of a run.",
 )
 app.command(
+    "noldo.published.commands:folds",
+    name="folds",
+    help="Say how published tiles fall into folds that share no region.",
+)
+app.command(
     "noldo.prediction.commands:pseudo_label",
     name="pseudo-label",
     help="Label the locations of a store by the networks of runs, as labels beside it.",
@@ -233,7 +238,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"noldo: {' '.join(str(error).split())} See `noldo --help`.", file=sys.stderr)
         sys.exit(2)
     except NoldoError as error:
-        print(f"noldo: {error}", file=sys.stderr)
+        print(f"noldo: {_told(error)}", file=sys.stderr)
         sys.exit(130 if isinstance(error, RunInterruptedError) else 1)
     except KeyboardInterrupt:
         print("noldo: interrupted", file=sys.stderr)
@@ -242,6 +247,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # `noldo verify X | head` ended early; what is still buffered has nowhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+
+
+def _told(error: NoldoError) -> str:
+    """What an error says; that of a process that reads samples comes with torch's traceback around it, whose last line it is."""
+    text = str(error).strip()
+    if not text.startswith("Caught "):
+        return text
+    return text.splitlines()[-1].removeprefix(f"{type(error).__module__}.{type(error).__name__}: ")
 
 
 if __name__ == "__main__":

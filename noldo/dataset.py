@@ -178,6 +178,11 @@ class NoldoS12(Dataset[Sample]):
         return self._crop.step_px
 
     @property
+    def has_labels(self) -> bool:
+        """Whether samples have a `mask`."""
+        return self._label is not None
+
+    @property
     def legend(self) -> Legend:
         """Classes of `mask`.
 

@@ -151,8 +151,76 @@ DFC2020_8 = Legend(
 )
 """Eight classes that DFC2020's high-resolution labels hold."""
 
+OPEN_EARTH_MAP = Legend(
+    name="open_earth_map",
+    classes=(
+        "unknown",
+        "bareland",
+        "rangeland",
+        "developed_space",
+        "road",
+        "tree",
+        "water",
+        "agriculture_land",
+        "building",
+    ),
+    colours=(
+        "#000000",
+        "#800000",
+        "#00ff24",
+        "#949494",
+        "#ffffff",
+        "#226126",
+        "#0045ff",
+        "#4bb549",
+        "#de1f07",
+    ),
+    source="OpenEarthMap (bao18/open_earth_map) and OpenEarthMap-SAR, the data of DFC2025 track 1: numbers and palette of the files",
+)
+"""Eight classes and `unknown`, which is a class of the files: stage 1 of the DFC2025 winner learns it, stage 2 ignores it."""
+
+NYC_LAND_COVER = Legend(
+    name="nyc_land_cover",
+    classes=(
+        "tree_canopy",
+        "grass_shrubs",
+        "bare_soil",
+        "water",
+        "buildings",
+        "roads",
+        "other_impervious",
+        "railroads",
+    ),
+    colours=(
+        "#1b7837",
+        "#a6d96a",
+        "#b8860b",
+        "#3182bd",
+        "#d7301f",
+        "#525252",
+        "#bdbdbd",
+        "#6a3d9a",
+    ),
+    source="City of New York, Land Cover Raster Data (2017), which numbers them 1..8; colours are this project's",
+)
+"""Eight classes of New York's land cover."""
+
+NYC_LIDAR = Legend(
+    name="nyc_lidar",
+    classes=("background", "trees", "buildings", "roads"),
+    colours=("#f0f0f0", "#1b7837", "#d7301f", "#525252"),
+    source="AutoGeoLabel (Albrecht et al., arXiv 2202.00067): labels from statistics of LiDAR; order and colours are this project's",
+)
+"""Three noisy classes of New York and their background."""
+
 LEGENDS: Mapping[str, Legend] = MappingProxyType(
-    {legend.name: legend for legend in (DYNAMIC_WORLD, OSM_LAND_USE, DFC2020_10, DFC2020_8)}
+    {
+        legend.name: legend
+        for legend in (
+            *(DYNAMIC_WORLD, OSM_LAND_USE, DFC2020_10, DFC2020_8),
+            *(OPEN_EARTH_MAP, NYC_LAND_COVER, NYC_LIDAR),
+        )
+    }
 )
 """By name."""
 

@@ -1,4 +1,4 @@
-"""From a batch as stored to what networks take: one tensor a modality, on the 10 m grid, 0..1.
+"""From a batch as stored to what networks take: one tensor a modality, on one grid, 0..1.
 
 Part of the model, so that native-resolution integers cross to the device, and upsampling happens there.
 """
@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from noldo.bands import BandChoice, chosen_bands
+from noldo.byte_images import BYTE_IMAGES, observed_key
 from noldo.errors import ConfigError
 from noldo.products import S1_BANDS, S2_L1C_BANDS, S2_L2A_BANDS
 from noldo.quantization import SSL4EO_UINT8, band_ranges
@@ -17,19 +18,23 @@ from noldo.tensors import REFLECTANCE_PER_STEP, on_one_grid
 
 Inputs = Literal["scaled", "compat"]
 
-_EVERYTHING = {"s1_grd": S1_BANDS, "s2_l1c": S2_L1C_BANDS, "s2_l2a": S2_L2A_BANDS}
+_EVERYTHING = {
+    **{"s1_grd": S1_BANDS, "s2_l1c": S2_L1C_BANDS, "s2_l2a": S2_L2A_BANDS},
+    **{name: image.bands for name, image in BYTE_IMAGES.items()},
+}
 _TOP_BYTE = 255
 
 
 class InputStep(nn.Module):
     """Normalisation as in CromSS: clipped to mean +- 2 standard deviations of SSL4EO-S12, then 0..1.
 
-    Pixels without data become the mean (0.5). It has no weights: nothing of it is in a state dict.
+    Pixels without data become the mean (0.5). Images of bytes (`noldo.byte_images`) are divided by 255, and their pixels without
+    data become their own mean. It has no weights: nothing of it is in a state dict.
 
     Parameters
     ----------
     modalities
-        `s1_grd`, `s2_l1c`, `s2_l2a`.
+        `s1_grd`, `s2_l1c`, `s2_l2a`, or one of `noldo.byte_images`.
     bands
         Of Sentinel-2, as in `NoldoS12`; None: all.
     kind
@@ -55,6 +60,10 @@ class InputStep(nn.Module):
         self._choice = bands
         self._kind = kind
         for modality in self.modalities:
+            if modality in BYTE_IMAGES:
+                fill = torch.tensor(BYTE_IMAGES[modality].fill)[:, None, None]
+                self.register_buffer(f"_{modality}_fill", fill, persistent=False)
+                continue
             ranges = band_ranges(SSL4EO_UINT8, product=modality, bands=self.bands(modality))
             low = torch.tensor([one.low for one in ranges])[:, None, None]
             width = torch.tensor([4 * one.std for one in ranges])[:, None, None]
@@ -64,7 +73,7 @@ class InputStep(nn.Module):
     def bands(self, modality: str) -> tuple[str, ...]:
         """Names along the band axis of what comes out."""
         everything = _EVERYTHING[modality]
-        if modality == "s1_grd" or self._choice is None:
+        if modality == "s1_grd" or modality in BYTE_IMAGES or self._choice is None:
             return everything
         return chosen_bands(self._choice, product=modality, stored=everything)
 
@@ -79,6 +88,8 @@ class InputStep(nn.Module):
         return {modality: self._image(batch, modality) for modality in self.modalities}
 
     def _image(self, batch: Mapping[str, Any], modality: str) -> torch.Tensor:
+        if modality in BYTE_IMAGES:
+            return self._byte_image(batch, modality)
         bands = None if modality == "s1_grd" else self._choice
         values = on_one_grid(batch, modality, bands=bands)
         if modality != "s1_grd":
@@ -94,3 +105,11 @@ class InputStep(nn.Module):
         if self._kind == "compat":
             return (scaled * _TOP_BYTE).trunc() / _TOP_BYTE
         return scaled
+
+    def _byte_image(self, batch: Mapping[str, Any], modality: str) -> torch.Tensor:
+        key = observed_key(modality)
+        if modality not in batch or key not in batch:
+            raise ConfigError(f"{modality} and {key} are not both in the batch, which has {', '.join(batch)}")
+        image, observed = batch[modality], batch[key]
+        fill: torch.Tensor = getattr(self, f"_{modality}_fill")
+        return torch.where(observed.unsqueeze(-3), image / _TOP_BYTE, fill)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from noldo.legend import Legend
+    from noldo.prediction.mapper import Mapper, Sweep
 
 
 def predict(
@@ -38,9 +39,11 @@ def predict(
     run
         Folder of the run.
     image
-        A GeoTIFF of 10 m pixels; or a results folder, a store in it, or the URL of either.
+        A GeoTIFF of 10 m pixels; or a results folder, a store in it, or the URL of either; or, of a run that learnt from published
+        tiles, a folder of such tiles.
     out
-        GeoTIFF to write, .tif; of a store: folder of ID.tif, where those that are there are not made again.
+        GeoTIFF to write, .tif; of a store: folder of ID.tif, where those that are there are not made again; of tiles: such a folder, or
+        a .zip of PNGs as DFC2025 takes it.
     bands
         Names of the GeoTIFF's bands in its order, e.g. B2,B3,B4; default: its band descriptions.
     probabilities
@@ -69,6 +72,9 @@ def predict(
     if _is_store(image):
         _refuse(image, "a store", {"--bands": bands, "--probabilities": probabilities})
         mapper = load_mapper(run)
+        if mapper.recipe.data.layout != "noldo":
+            _refuse(image, "tiles", {"--subset": subset, "--season": season})
+            return _of_tiles(mapper, image, out=out, split=split or "test", sweep=sweep)
         with shown_progress("predict", unit="location") as progress:
             made, there = map_store(
                 mapper,
@@ -83,6 +89,10 @@ def predict(
         return f"{out}: {there} maps, {made} made now, the others were there"
     _refuse(image, "no store", {"--subset": subset, "--split": split, "--season": season})
     mapper = load_mapper(run)
+    if mapper.recipe.data.layout != "noldo":
+        raise ConfigError(
+            f"{image}: a run on {mapper.recipe.data.layout} maps tiles; give the folder that holds them"
+        )
     with shown_progress("predict", unit="row") as progress:
         counts = map_geotiff(
             mapper,
@@ -93,6 +103,18 @@ def predict(
             progress=progress,
         )
     return f"{out}: {_shares_text(counts, mapper.legend)}"
+
+
+def _of_tiles(mapper: "Mapper", root: str, *, out: Path, split: str, sweep: "Sweep") -> str:
+    """Maps of published tiles, and what is to be said of them."""
+    from noldo.prediction.tile_maps import hand_in, map_tiles
+
+    with shown_progress("predict", unit="tile") as progress:
+        if out.suffix == ".zip":
+            count = hand_in(mapper, root, out=out, split=split, sweep=sweep, progress=progress)
+            return f"{out}: {count} maps"
+        made, there = map_tiles(mapper, root, out=out, split=split, sweep=sweep, progress=progress)
+    return f"{out}: {there} maps, {made} made now, the others were there"
 
 
 def pseudo_label(

@@ -1,9 +1,10 @@
-"""GeoTIFFs in and out: the only module of `noldo` that imports rasterio, loaded when a map is asked for.
+"""GeoTIFFs in and out: the only module of `noldo` that imports rasterio, loaded when a map is asked for, or tiles that others published.
 
 Only GDAL's GeoTIFF driver is asked, so that a file that pretends to be one can't make GDAL open others, or a network.
 """
 
 import logging
+import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,9 +16,11 @@ from zlib import crc32
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
+from rasterio._err import CPLE_BaseError  # what PROJ says; rasterio.errors has no name for it
 from rasterio.enums import MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.transform import Affine
+from rasterio.warp import transform as to_crs
 
 from noldo.atomic import atomic_file, write_if_changed
 from noldo.errors import RasterError, one_line
@@ -73,6 +76,30 @@ class Image:
             has_crs=dataset.crs is not None,
             transform=transform,
         )
+
+    def centre_lon_lat(self) -> tuple[float, float] | None:
+        """Longitude and latitude of the centre in degrees; None: the file does not say where it lies.
+
+        Raises
+        ------
+        RasterError
+            If it lies where its CRS is not defined.
+        """
+        place = self.place
+        if place.crs is None or place.transform is None:
+            return None
+        a, b, c, d, e, f = place.transform
+        column, row = place.width / 2, place.height / 2
+        x, y = a * column + b * row + c, d * column + e * row + f
+        try:
+            lon, lat = (float(one[0]) for one in to_crs(place.crs, "EPSG:4326", [x], [y]))
+        except (RasterioError, CPLE_BaseError):
+            lon = lat = math.inf
+        if not (math.isfinite(lon) and math.isfinite(lat)):
+            raise RasterError(
+                f"{self._where}: its centre, {x:g} {y:g}, is outside of its CRS; give a file that says where it lies"
+            )
+        return lon, lat
 
     def read(self, numbers: Sequence[int], window: Window) -> tuple[NDArray[np.generic], NDArray[np.bool_]]:
         """Numbers of some bands, and where the file says that there are data, both (band, y, x).

@@ -189,7 +189,7 @@ def encoder(
     out
         File to write, .safetensors.
     modality
-        s1_grd or s2_l1c.
+        s1_grd, s2_l1c, or what the run learnt from.
     encoder_
         What it is; of a run of ours, its recipe says.
     bands

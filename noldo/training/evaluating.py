@@ -9,7 +9,13 @@ from lightning_fabric import Fabric
 
 from noldo.errors import CheckpointError
 from noldo.models.input_step import InputStep
-from noldo.training.feed import open_split, refuse_odd_labels, require_samples, whole_tiles
+from noldo.training.feed import (
+    open_split,
+    refuse_odd_labels,
+    require_label_files,
+    require_samples,
+    whole_tiles,
+)
 from noldo.training.networks import build_transfer
 from noldo.training.recipe import TransferRecipe, recipe_of
 from noldo.training.run_folder import RunFolder, read_checkpoint, read_json
@@ -109,8 +115,9 @@ def evaluate_run(run: Path, *, where: Judged) -> dict[str, Any]:
         changes["label_source"] = where.label_source
     data = recipe.data.model_copy(update=changes)
     data_set = open_split(data, split=where.split, modalities=(recipe.modality,), seed=recipe.seed, season=0)
-    name = f"{data.store}, {data.subset}, split {where.split}"
+    name = f"{data.where}, split {where.split}"
     require_samples(data_set, where=name)
+    require_label_files(data_set, where=name)
     legend = data_set.legend
     recipe, network, inputs = load_run(run, num_classes=len(legend.classes))
     fabric = Fabric(accelerator="auto", devices=1, precision=recipe.precision)
@@ -123,7 +130,7 @@ def evaluate_run(run: Path, *, where: Judged) -> dict[str, Any]:
         device=device,
     )
     network.to(device)
-    is_own_test = data == recipe.data and where.split == "test"
+    is_own_test = data == recipe.data and where.split == recipe.judged_split
     count = num_tested(recipe, len(data_set), where=name) if is_own_test else len(data_set)
     with torch.no_grad(), fabric.autocast():
         for batch in whole_tiles(data_set, data=data, batch_size=recipe.batch_size, limit=count):

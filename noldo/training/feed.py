@@ -1,11 +1,12 @@
 """Batches for the loop: data sets, order and workers of one recipe."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
+import numpy as np
 import torch
-from torch.utils.data import DataLoader, Subset, default_collate
+from torch.utils.data import DataLoader, Dataset, Subset, default_collate
 
 from noldo.dataset import NoldoS12
 from noldo.errors import ConfigError, StoreError
@@ -15,8 +16,56 @@ from noldo.training.recipe import Data, LabelNoise
 from noldo.training.sampler import EpochBatches, Shares, same_size_batches
 from noldo.training.task import Draw, Feed
 
+if TYPE_CHECKING:
+    from noldo.published.tiles import PublishedTiles
 
-def crop_to_load(train: NoldoS12, crop_px: int, *, where: str) -> int | None:
+
+class Samples(Protocol):
+    """What is learnt from: `NoldoS12`, or tiles as others published them (`noldo.published`).
+
+    A sample has what `InputStep` takes of its modalities, `mask` (Y, X) or (S, Y, X) uint8 with 255 for no label, `id` int and
+    `season` int; it is square.
+    """
+
+    @property
+    def legend(self) -> Legend:
+        """Classes of `mask`."""
+        ...
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether there are any labels."""
+        ...
+
+    @property
+    def sides_px(self) -> np.ndarray:
+        """(sample,) side of each sample, in pixels."""
+        ...
+
+    @property
+    def crop_step_px(self) -> int:
+        """Crops begin and end at multiples of it."""
+        ...
+
+    @property
+    def season_names(self) -> tuple[str, ...]:
+        """What `season` counts."""
+        ...
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that seasons and crops are drawn for."""
+        ...
+
+    def set_transform(self, transform: Callable[[dict[str, Any]], dict[str, Any]] | None) -> None:
+        """Choose what each sample goes through."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> dict[str, Any]: ...
+
+
+def crop_to_load(train: Samples, crop_px: int, *, where: str) -> int | None:
     """Side of the square that is read for a crop on the device: whole coarse pixels; None: whole patches.
 
     Parameters
@@ -47,7 +96,7 @@ def crop_to_load(train: NoldoS12, crop_px: int, *, where: str) -> int | None:
     )
 
 
-def require_one_size(train: NoldoS12, *, where: str) -> None:
+def require_one_size(train: Samples, *, where: str) -> None:
     """Refuse tiles of different size, where whole patches are read.
 
     Raises
@@ -120,34 +169,74 @@ def refuse_odd_labels(batch: Mapping[str, Any], *, legend: Legend, where: str) -
     )
 
 
-def open_split(data: Data, *, split: str, modalities: Sequence[str], seed: int, **options: Any) -> NoldoS12:
+def open_split(data: Data, *, split: str, modalities: Sequence[str], seed: int, **options: Any) -> Samples:
     """The data set of one split; train has the errors that the recipe puts into its labels.
+
+    Parameters
+    ----------
+    options
+        Of `NoldoS12`; of tiles, `crop_px` alone means something: they have one season.
 
     Raises
     ------
-    ConfigError, StoreError
+    ConfigError, InputError, StoreError
         If the store lacks what the recipe names.
     """
-    found = NoldoS12(
-        data.store,
-        subset=data.subset,
-        modalities=tuple(modalities),
-        bands=data.bands if "s2_l1c" in modalities else None,
-        split=split,
-        label_source=data.label_source,
-        label_store=data.label_store,
-        seed=seed,
-        transform=with_largest_label,
-        **options,
-    )
+    found: Samples
+    if data.layout == "noldo":
+        found = NoldoS12(
+            data.store,
+            subset=data.subset,
+            modalities=tuple(modalities),
+            bands=data.bands if "s2_l1c" in modalities else None,
+            split=split,
+            label_source=data.label_source,
+            label_store=data.label_store,
+            seed=seed,
+            **options,
+        )
+    else:
+        found = open_published(
+            data, split=split, modalities=modalities, seed=seed, crop_px=options.get("crop_px")
+        )
+    found.set_transform(with_largest_label)
     if data.noise is not None and split == "train":
         found.set_transform(NoisyLabels(data.noise, num_classes=len(found.legend.classes), seed=seed))
     return found
 
 
+def open_published(
+    data: Data,
+    *,
+    split: str,
+    modalities: Sequence[str],
+    seed: int = 0,
+    crop_px: int | None = None,
+    with_labels: bool = True,
+) -> "PublishedTiles":
+    """Tiles in the layout that a recipe names; see `noldo.published.opening.open_tiles`."""
+    from noldo.published.opening import open_tiles
+
+    return open_tiles(
+        data.store,
+        layout=data.layout,
+        split=split,
+        modalities=modalities,
+        label_source=data.label_source,
+        label_store=data.label_store,
+        with_labels=with_labels,
+        folders=data.folders,
+        class_numbers=data.class_numbers,
+        fold=data.fold,
+        region_distance_m=data.region_distance_m,
+        crop_px=crop_px,
+        seed=seed,
+    )
+
+
 def make_feed(
-    train: NoldoS12,
-    val: NoldoS12 | None,
+    train: Samples,
+    val: Samples | None,
     *,
     data: Data,
     batch_size: int,
@@ -170,7 +259,7 @@ def make_feed(
     """
     learnt = first_of(train, data.max_train)
     shares = Shares(len(learnt), batch_size=batch_size, num_ranks=num_ranks, rank=rank)
-    shares.check(where=f"{data.store}, {data.subset}, split train")
+    shares.check(where=f"{data.where}, split train")
     order = EpochBatches(shares, seed=seed)
     batches = None
     if val is not None and len(val):
@@ -181,7 +270,7 @@ def make_feed(
         train=_loader(learnt, order, data=data),
         order=order,
         set_epoch=train.set_epoch,
-        check=partial(refuse_odd_labels, legend=train.legend, where=f"{data.store}, {data.subset}"),
+        check=partial(refuse_odd_labels, legend=train.legend, where=data.where),
         val=batches,
         draw=draw,
         steps_per_epoch=shares.num_steps,
@@ -189,7 +278,7 @@ def make_feed(
 
 
 def whole_tiles(
-    data_set: NoldoS12,
+    data_set: Samples,
     *,
     data: Data,
     batch_size: int,
@@ -203,10 +292,10 @@ def whole_tiles(
     return _loader(chosen, batches[rank::num_ranks], data=data)
 
 
-def first_of(data_set: NoldoS12, limit: int | None) -> Subset[dict[str, Any]]:
+def first_of(data_set: Samples, limit: int | None) -> Subset[dict[str, Any]]:
     """The first samples of a data set, or all."""
     count = len(data_set) if limit is None else min(limit, len(data_set))
-    return Subset(data_set, range(count))
+    return Subset(cast(Dataset[dict[str, Any]], data_set), range(count))
 
 
 def _loader(data_set: Any, batches: Any, *, data: Data) -> DataLoader[Any]:
@@ -225,7 +314,7 @@ def _loader(data_set: Any, batches: Any, *, data: Data) -> DataLoader[Any]:
     )
 
 
-def require_samples(data_set: NoldoS12, *, where: str) -> None:
+def require_samples(data_set: Samples, *, where: str) -> None:
     """Refuse an empty split.
 
     Raises
@@ -235,3 +324,17 @@ def require_samples(data_set: NoldoS12, *, where: str) -> None:
     """
     if not len(data_set):
         raise ConfigError(f"{where}: no kept location in this split; see `noldo info`")
+
+
+def require_label_files(data_set: Samples, *, where: str) -> None:
+    """Refuse a split whose labels were not published, before anything is learnt.
+
+    Raises
+    ------
+    ConfigError
+        If it has samples, and none has a label.
+    """
+    if len(data_set) and not data_set.has_labels:
+        raise ConfigError(
+            f"{where}: no labels in this split; put them there, draw a fold (data.fold), or judge on val (judged_split: val)"
+        )

@@ -15,7 +15,7 @@ from noldo.errors import ConfigError
 from noldo.frozen import Frozen
 from noldo.training.loss_keys import CrossEntropy, LossKeys, ReleasedSymmetric
 
-Modality = Literal["s1_grd", "s2_l1c"]
+Modality = Literal["s1_grd", "s2_l1c", "rgb", "aerial", "sar_amplitude"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
 
@@ -35,7 +35,13 @@ class LabelNoise(Frozen):
 class Data(Frozen):
     """What is learnt from."""
 
-    store: str = Field(description="A results folder, or its URL (s3://, gs://).")
+    layout: Literal["noldo", "openearthmap", "dfc2025", "nyc"] = Field(
+        default="noldo",
+        description="noldo: a store of this project; others: tiles in the layout that they were published in (docs/published.md).",
+    )
+    store: str = Field(
+        description="A results folder, or its URL (s3://, gs://); of other layouts, the folder of the tiles."
+    )
     subset: str = Field(default="nol", description="Which store of the folder: nol, dw, osm, dfc2020.")
     label_source: str | None = Field(
         default=None,
@@ -45,6 +51,25 @@ class Data(Frozen):
         default=None,
         description="Another results folder (or URL) whose subset of this name holds the labels of these locations; default: "
         "`store`.",
+    )
+    folders: dict[str, str] = Field(
+        default={},
+        description="Layouts of tiles: other names of folders, by modality or label source, e.g. {aerial: ortho}.",
+    )
+    class_numbers: dict[str, Annotated[int, Field(ge=0, le=254)]] = Field(
+        default={},
+        description="Layouts of tiles: other numbers of classes in label files, e.g. {unlabelled: 0}: what has 0 is not learnt.",
+    )
+    fold: str | None = Field(
+        default=None,
+        pattern=r"^[1-9]\d*/[1-9]\d*$",
+        description="Layouts of tiles: 2/5: train and val are both of the tiles of train, val the second of five folds that share no "
+        "region.",
+    )
+    region_distance_m: float = Field(
+        default=5000,
+        gt=0,
+        description="For folds: tiles whose centres are closer are of one region, and so are chains of them; metres.",
     )
     bands: Literal[13, 12, 9, 3] = Field(default=13, description="Bands of Sentinel-2, as in CromSS.")
     inputs: Literal["scaled", "compat"] = Field(
@@ -65,6 +90,20 @@ class Data(Frozen):
     max_val: int | None = Field(
         default=None, ge=1, description="Only the first so many locations of val, in sample order."
     )
+
+    @property
+    def where(self) -> str:
+        """What messages call it."""
+        return f"{self.store}, {self.subset if self.layout == 'noldo' else self.layout}"
+
+    @model_validator(mode="after")
+    def _stores_have_no_folders_of_tiles(self) -> Self:
+        keys = ("folders", "class_numbers", "fold")
+        if self.layout == "noldo" and (given := [key for key in keys if getattr(self, key)]):
+            raise ValueError(
+                f"{', '.join(given)}: of tiles, not of stores; leave it out, or name their layout"
+            )
+        return self
 
 
 class Augmentation(Frozen):
@@ -229,6 +268,8 @@ class PretrainRecipe(Run):
     def _one_modality_has_no_partner(self) -> Self:
         if len(set(self.modalities)) != len(self.modalities):
             raise ValueError("modalities: the same one twice")
+        if len(self.modalities) == 2 and set(self.modalities) != {"s1_grd", "s2_l1c"}:
+            raise ValueError("modalities: two are s1_grd and s2_l1c; others are learnt alone")
         if len(self.modalities) == 1 and self.method.selection is not None:
             raise ValueError("method.selection needs two modalities; write `selection: null`")
         return self
@@ -268,6 +309,10 @@ class TransferRecipe(Run):
     compat: bool = Field(
         default=False,
         description="As published where that is a defect: PSPNet with three stages, live BatchNorm in a frozen encoder.",
+    )
+    judged_split: Literal["test", "val"] = Field(
+        default="test",
+        description="What the result is of; val where the labels of test are not published, or a fold is judged.",
     )
     test_batch_size: int | None = Field(
         default=None,

@@ -14,15 +14,16 @@ from lightning_fabric import Fabric
 from lightning_fabric.utilities.seed import seed_everything
 
 from noldo.atomic import atomic_file
-from noldo.dataset import NoldoS12
 from noldo.errors import ConfigError, StoreError
 from noldo.models.input_step import InputStep
 from noldo.scores import Scores, scores_of
 from noldo.training.counts import summary
 from noldo.training.feed import (
+    Samples,
     crop_to_load,
     make_feed,
     open_split,
+    require_label_files,
     require_one_size,
     require_samples,
     whole_tiles,
@@ -154,9 +155,11 @@ def _pretrain(recipe: PretrainRecipe, folder: RunFolder, fabric: Fabric, running
         open_split(recipe.data, split=split, modalities=recipe.modalities, seed=recipe.seed, labels=labels)
         for split in ("train", "val")
     )
-    where = f"{recipe.data.store}, {recipe.data.subset}"
+    where = recipe.data.where
     require_one_size(train, where=where)
-    crop_to_load(train, recipe.augmentation.crop_px, where=where)
+    for split, data_set in (("train", train), ("val", val)):
+        crop_to_load(data_set, recipe.augmentation.crop_px, where=f"{where}, split {split}")
+        require_label_files(data_set, where=f"{where}, split {split}")
     _require_measure(recipe, val, where=where)
     label_loss = label_loss_of(recipe.method.loss, classes=train.legend.classes, device=fabric.device)
     network, inputs = build_pretraining(recipe, num_classes=len(train.legend.classes))
@@ -182,7 +185,7 @@ def _pretrain(recipe: PretrainRecipe, folder: RunFolder, fabric: Fabric, running
     return result | results_of_outputs(confusions, classes=classes, num_locations=num_locations)
 
 
-def _require_measure(recipe: Recipe, val: NoldoS12, *, where: str) -> None:
+def _require_measure(recipe: Recipe, val: Samples, *, where: str) -> None:
     if isinstance(recipe.schedule, Plateau) and not len(val):
         raise ConfigError(
             f"schedule plateau: {where} has no val split to measure by; write `schedule: {{name: constant}}` or cosine"
@@ -216,11 +219,14 @@ def _whole_patches(recipe: PretrainRecipe, fabric: Fabric) -> Iterable[Any]:
 
 def _transfer(recipe: TransferRecipe, folder: RunFolder, fabric: Fabric, running: Running) -> dict[str, Any]:
     open_one = partial(open_split, recipe.data, modalities=(recipe.modality,), seed=recipe.seed)
-    where = f"{recipe.data.store}, {recipe.data.subset}"
+    where = recipe.data.where
     crop_px = crop_to_load(open_one(split="train"), recipe.augmentation.crop_px, where=where)
     train = open_one(split="train", crop_px=crop_px)
-    val, test = (open_one(split=split, season=0) for split in ("val", "test"))
-    require_samples(test, where=f"{where}, split test")
+    val, test = (open_one(split=split, season=0) for split in ("val", recipe.judged_split))
+    where_judged = f"{where}, split {recipe.judged_split}"
+    require_samples(test, where=where_judged)
+    for split, data_set in (("train", train), ("val", val), (recipe.judged_split, test)):
+        require_label_files(data_set, where=f"{where}, split {split}")
     if recipe.early_stopping is not None:
         require_samples(val, where=f"early_stopping; {where}, split val")
     _require_measure(recipe, val, where=where)
@@ -254,7 +260,7 @@ def _transfer(recipe: TransferRecipe, folder: RunFolder, fabric: Fabric, running
             limit=count,
         )
     )
-    require_labels(task.confusion(), where=f"{where}, split test")
+    require_labels(task.confusion(), where=where_judged)
     loop.draw("test")
     return {
         "kind": recipe.kind,
@@ -262,7 +268,9 @@ def _transfer(recipe: TransferRecipe, folder: RunFolder, fabric: Fabric, running
         "epochs": state.epoch,
         "weights_of_epoch": state.best_epoch if recipe.early_stopping is not None else state.epoch,
         "season": test.season_names[0],
-        **result_of(task.confusion(), classes=train.legend.classes, num_locations=count),
+        **result_of(
+            task.confusion(), classes=train.legend.classes, num_locations=count, split=recipe.judged_split
+        ),
     }
 
 
@@ -273,11 +281,15 @@ def num_tested(recipe: TransferRecipe, num_tiles: int, *, where: str) -> int:
         return num_tiles
     if num_tiles < size:
         raise ConfigError(
-            f"test_batch_size {size}: {where}, split test has {num_tiles} tiles, so none would count; give at most that, or null"
+            f"test_batch_size {size}: {where}, split {recipe.judged_split} has {num_tiles} tiles, so none would count; give at most that, or null"
         )
     if left := num_tiles % size:
         _LOG.warning(
-            "%s, split test: the last %d of %d tiles are left out, as published", where, left, num_tiles
+            "%s, split %s: the last %d of %d tiles are left out, as published",
+            where,
+            recipe.judged_split,
+            left,
+            num_tiles,
         )
     return num_tiles - num_tiles % size
 
@@ -340,7 +352,7 @@ def _per_class(scores: Scores, classes: Sequence[str]) -> dict[str, dict[str, fl
     }
 
 
-def _feed(recipe: Recipe, train: NoldoS12, val: NoldoS12, inputs: InputStep, fabric: Fabric) -> Feed:
+def _feed(recipe: Recipe, train: Samples, val: Samples, inputs: InputStep, fabric: Fabric) -> Feed:
     bands = {modality: inputs.bands(modality) for modality in inputs.modalities}
     return make_feed(
         train,

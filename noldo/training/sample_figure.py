@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 MAX_SHOWN = 4
 """Samples of one picture."""
 
-_TITLES = {"s1_grd": "Sentinel-1", "s2_l1c": "Sentinel-2", "s2_l2a": "Sentinel-2"}
+_TITLES = {
+    **{"s1_grd": "Sentinel-1", "s2_l1c": "Sentinel-2", "s2_l2a": "Sentinel-2"},
+    **{"rgb": "RGB", "aerial": "aerial image", "sar_amplitude": "SAR"},
+}
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from noldo.atomic import atomic_file
+from noldo.byte_images import BYTE_IMAGES
 from noldo.errors import WeightsError
 from noldo.models.frameworks import bare_encoder
 from noldo.quantization import SSL4EO_UINT8, band_ranges
@@ -217,6 +218,9 @@ def load_encoder(path: str | Path) -> nn.Module:
 
 def _ranges_table(card: EncoderCard) -> str:
     """What becomes 0 and what becomes 1, band by band, in the unit of the stored numbers."""
+    if card.modality in BYTE_IMAGES:
+        lines = "".join(f"| {band} | 0 | 255 |\n" for band in card.bands)
+        return f"| band | 0 (byte) | 1 (byte) |\n|---|---|---|\n{lines}"
     ranges = band_ranges(SSL4EO_UINT8, product=card.modality, bands=card.bands)
     unit = "dB" if card.modality == "s1_grd" else "reflectance x 10,000"
     rows = [
@@ -230,11 +234,16 @@ def card_text(card: EncoderCard, *, num_parameters: int) -> str:
     """The model card, as markdown."""
     trained = "" if card.epoch is None else f", {card.epoch} epochs"
     digest = f", SHA-256 {card.sha256}" if card.sha256 else ""
+    how = (
+        "bytes / 255, no data their mean (`noldo.byte_images`)"
+        if card.modality in BYTE_IMAGES
+        else f"`{card.inputs}` of `noldo.models.input_step` (clipped to mean ± 2 standard deviations of SSL4EO-S12, 0..1)"
+    )
     return (
         f"# {card.encoder} encoder for {card.modality}\n\n"
         f"* parameters: {num_parameters:,}\n"
         f"* bands, in the order of the first convolution: {', '.join(card.bands)}\n"
-        f"* inputs: `{card.inputs}` of `noldo.models.input_step` (clipped to mean ± 2 standard deviations of SSL4EO-S12, 0..1)\n"
+        f"* inputs: {how}\n"
         f"* from: {card.source}{trained}{digest}\n\n"
         f"{_ranges_table(card)}\n"
         "```python\n"

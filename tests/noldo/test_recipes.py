@@ -1,5 +1,6 @@
 """Every recipe in the project can be read, and says what it is for."""
 
+import csv
 from pathlib import Path
 
 import pytest
@@ -30,3 +31,15 @@ def test_a_recipe_or_study_is_read_and_its_header_says_how_to_run_it(path):
 
 def test_there_are_recipes():
     assert len(FILES) >= 5
+
+
+def test_every_known_figure_of_the_other_two_papers_says_what_became_of_it():
+    with (FOLDER / "paper" / "other_papers.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["here"] for row in rows} <= {"reproduced", "not reproducible here", "not known here"}
+    assert all((row["why"] and row["source"]) or row["here"] == "not known here" for row in rows)
+    assert all(bool(row["value"]) == (row["here"] != "not known here") for row in rows)
+    docs = (FOLDER.parent / "docs" / "published.md").read_text(encoding="utf-8")
+    for paper in {row["paper"] for row in rows}:
+        figures = [row for row in rows if row["paper"] == paper and row["value"]]
+        assert f"| {paper} | {len(figures)} |" in docs
