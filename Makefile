@@ -16,7 +16,7 @@ build_noldo: $(VENV)/.build
 # All tests, the slow ones too, and every check that CI makes.
 test: $(VENV)/.dev
 	$(MAKE) -j 2 lint types
-	$(BIN)/python -m pytest $(SPREAD)
+	$(BIN)/python -m pytest $(SPREAD) --durations 20
 
 test-fast: $(VENV)/.dev
 	$(BIN)/python -m pytest $(SPREAD) -m "not slow"

@@ -386,6 +386,7 @@ from builders.layout import Layout
 from tests.builders.fake_source import FakeSource, plan, small_config
 import signal
 signal.signal(signal.SIGTERM, _stop)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, if the tests themselves run in the background
 
 def hang(place):
     if place.id == 2:

@@ -506,7 +506,7 @@ def test_two_processes_train_and_judge_together_even_if_one_has_nothing_to_judge
         [sys.executable, "-m", "noldo", "pretrain", str(path), "--out", str(out), "--devices", "2"],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=500,
         check=False,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
