@@ -76,6 +76,8 @@ class RingLoader:
         num_threads: int = 2,
         num_slots: int = 4,
     ) -> None:
+        self._process: Any = None
+        self._connection: Connection | None = None
         if num_threads < 1 or num_slots < MIN_SLOTS or batch_size < 1:
             raise ConfigError(
                 f"{num_threads} threads, {num_slots} slots, batches of {batch_size}: expected 1, {MIN_SLOTS} and 1 at least"
@@ -85,8 +87,6 @@ class RingLoader:
         self._num_threads = num_threads
         self._fields = _fields_of(samples[0])
         self._slots = [_slot_of(self._fields, batch_size) for _ in range(num_slots)]
-        self._process: Any = None
-        self._connection: Connection | None = None
         self._generation = 0
 
     def __len__(self) -> int:
@@ -117,6 +117,11 @@ class RingLoader:
                 if event is not None:
                     event.synchronize()
                 self._tell(connection, (generation, number))
+
+    @property
+    def process_id(self) -> int | None:
+        """Of the process that reads; None: it has not started, or has ended."""
+        return None if self._process is None else int(self._process.pid)
 
     def close(self) -> None:
         """End the process."""

@@ -83,7 +83,7 @@ def test_a_reader_that_dies_is_an_error_and_no_hang(data_set: DataSet) -> None:
     loader = RingLoader(samples, batches=[[0], [1], [2], [4]] * 50, batch_size=1, num_slots=2)
     iterator = iter(loader)
     next(iterator)
-    (reader,) = (one for one in psutil.Process().children() if "spawn_main" in " ".join(one.cmdline()))
+    reader = psutil.Process(loader.process_id)
     os.kill(reader.pid, signal.SIGKILL)
     with pytest.raises(StoreError, match="the process that reads samples ended with code -9"):
         list(iterator)
@@ -92,7 +92,7 @@ def test_a_reader_that_dies_is_an_error_and_no_hang(data_set: DataSet) -> None:
 def test_the_reader_ends_with_the_loader(data_set: DataSet) -> None:
     loader = RingLoader(NoldoS12(data_set.root, split=None), batches=[[0], [1]], batch_size=1)
     copies(loader)
-    (reader,) = (one for one in psutil.Process().children() if "spawn_main" in " ".join(one.cmdline()))
+    reader = psutil.Process(loader.process_id)
     del loader
     gc.collect()
     give_up = time.monotonic() + 20
