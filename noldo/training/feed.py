@@ -1,19 +1,32 @@
 """Batches for the loop: data sets, order and workers of one recipe."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader, Subset, default_collate
 
 from noldo.dataset import NoldoS12
 from noldo.errors import ConfigError, StoreError
 from noldo.legend import Legend
+from noldo.products import UNLABELLED
 from noldo.training.label_noise import with_noise
 from noldo.training.recipe import Data, LabelNoise
 from noldo.training.sampler import EpochBatches, Shares, same_size_batches
 from noldo.training.task import Draw, Feed
+
+Transform = Callable[[dict[str, Any]], dict[str, Any]]
+"""Of a sample."""
+
+
+class MakeOrder(Protocol):
+    """Makes the order of samples."""
+
+    def __call__(self, shares: Shares, *, seed: int) -> EpochBatches:
+        """As `EpochBatches`."""
+        ...
 
 
 def crop_to_load(train: NoldoS12, crop_px: int, *, where: str) -> int | None:
@@ -98,6 +111,33 @@ class NoisyLabels:
         return with_largest_label(sample | {"mask": torch.from_numpy(noisy if is_stack else noisy[0])})
 
 
+class IgnoredClasses:
+    """Transform of a sample, after another: classes that count as unlabelled, in whatever labels it left."""
+
+    def __init__(self, names: Sequence[str], *, legend: Legend, after: Transform) -> None:
+        """Find the classes.
+
+        Raises
+        ------
+        ConfigError
+            If a name is none of the legend.
+        """
+        if unknown := [name for name in names if name not in legend.classes]:
+            raise ConfigError(
+                f"data.ignore_classes {', '.join(unknown)}: legend {legend.name} has {', '.join(legend.classes)}"
+            )
+        self._ids = torch.tensor([legend.classes.index(name) for name in names], dtype=torch.uint8)
+        self._after = after
+
+    def __call__(self, sample: dict[str, Any]) -> dict[str, Any]:
+        """The sample, with 255 in place of these classes."""
+        before = self._after(sample)
+        mask: torch.Tensor = before["mask"]
+        return with_largest_label(
+            before | {"mask": mask.masked_fill(torch.isin(mask, self._ids), UNLABELLED)}
+        )
+
+
 def refuse_odd_labels(batch: Mapping[str, Any], *, legend: Legend, where: str) -> bool:
     """Stop at labels that are no class.
 
@@ -121,13 +161,14 @@ def refuse_odd_labels(batch: Mapping[str, Any], *, legend: Legend, where: str) -
 
 
 def open_split(data: Data, *, split: str, modalities: Sequence[str], seed: int, **options: Any) -> NoldoS12:
-    """The data set of one split; train has the errors that the recipe puts into its labels.
+    """The data set of one split, without the classes that the recipe ignores; train has the errors that it puts into labels.
 
     Raises
     ------
     ConfigError, StoreError
         If the store lacks what the recipe names.
     """
+    transform: Transform = with_largest_label
     found = NoldoS12(
         data.store,
         subset=data.subset,
@@ -137,12 +178,61 @@ def open_split(data: Data, *, split: str, modalities: Sequence[str], seed: int, 
         label_source=data.label_source,
         label_store=data.label_store,
         seed=seed,
-        transform=with_largest_label,
+        transform=transform,
         **options,
     )
     if data.noise is not None and split == "train":
-        found.set_transform(NoisyLabels(data.noise, num_classes=len(found.legend.classes), seed=seed))
+        transform = NoisyLabels(data.noise, num_classes=len(found.legend.classes), seed=seed)
+        found.set_transform(transform)
+    if data.ignore_classes:
+        found.set_transform(IgnoredClasses(data.ignore_classes, legend=found.legend, after=transform))
     return found
+
+
+def open_unlabelled(
+    data: Data, *, modalities: Sequence[str], seed: int, crop_px: int | None = None
+) -> NoldoS12:
+    """The train split of a store for its images alone: its labels, if it has any, are not read.
+
+    Raises
+    ------
+    ConfigError, StoreError
+        If the store lacks what the recipe names.
+    """
+    return NoldoS12(
+        data.store,
+        subset=data.subset,
+        modalities=tuple(modalities),
+        bands=data.bands if "s2_l1c" in modalities else None,
+        split="train",
+        labels=None,
+        crop_px=crop_px,
+        seed=seed,
+    )
+
+
+def class_counts(data: Data, *, seed: int) -> np.ndarray:
+    """Labelled pixels of each location of train, as far as it is learnt from: (sample, class), all seasons together.
+
+    Every label of the split is read once.
+
+    Raises
+    ------
+    ConfigError, StoreError
+        If the store has no such labels, none at all, or some that are no class.
+    """
+    data_set = open_split(data, split="train", modalities=(), seed=seed, season="all", labels="all")
+    num_classes = len(data_set.legend.classes)
+    where = f"{data.store}, {data.subset}, split train"
+    counts = np.zeros((len(first_of(data_set, data.max_train)), num_classes), np.int64)
+    for position in range(len(counts)):
+        sample = data_set[position]
+        one = {LARGEST_LABEL: torch.tensor([sample[LARGEST_LABEL]]), "id": torch.tensor([sample["id"]])}
+        refuse_odd_labels(one, legend=data_set.legend, where=where)
+        counts[position] = np.bincount(sample["mask"].numpy().ravel(), minlength=256)[:num_classes]
+    if not counts.any():
+        raise StoreError(f"{where}: no labelled pixel to count classes of; see `noldo info`")
+    return counts
 
 
 def make_feed(
@@ -155,6 +245,7 @@ def make_feed(
     rank: int = 0,
     num_ranks: int = 1,
     draw: Draw,
+    make_order: MakeOrder = EpochBatches,
 ) -> Feed:
     """Put together what the loop reads from.
 
@@ -162,6 +253,8 @@ def make_feed(
     ----------
     train, val
         Data sets; `val` hands out whole tiles or centre crops, and is never told of epochs: its seasons stay the same.
+    make_order
+        Makes the order of the samples of train.
 
     Raises
     ------
@@ -171,20 +264,20 @@ def make_feed(
     learnt = first_of(train, data.max_train)
     shares = Shares(len(learnt), batch_size=batch_size, num_ranks=num_ranks, rank=rank)
     shares.check(where=f"{data.store}, {data.subset}, split train")
-    order = EpochBatches(shares, seed=seed)
+    order = make_order(shares, seed=seed)
     batches = None
     if val is not None and len(val):
         batches = whole_tiles(
             val, data=data, batch_size=batch_size, rank=rank, num_ranks=num_ranks, limit=data.max_val
         )
     return Feed(
-        train=_loader(learnt, order, data=data),
+        train=loader_of(learnt, order, data=data),
         order=order,
         set_epoch=train.set_epoch,
         check=partial(refuse_odd_labels, legend=train.legend, where=f"{data.store}, {data.subset}"),
         val=batches,
         draw=draw,
-        steps_per_epoch=shares.num_steps,
+        steps_per_epoch=order.steps_per_epoch,
     )
 
 
@@ -200,7 +293,7 @@ def whole_tiles(
     """Every sample once, over all ranks together, in batches of one size."""
     chosen = first_of(data_set, limit)
     batches = same_size_batches(data_set.sides_px[: len(chosen)], batch_size=batch_size)
-    return _loader(chosen, batches[rank::num_ranks], data=data)
+    return loader_of(chosen, batches[rank::num_ranks], data=data)
 
 
 def first_of(data_set: NoldoS12, limit: int | None) -> Subset[dict[str, Any]]:
@@ -209,7 +302,14 @@ def first_of(data_set: NoldoS12, limit: int | None) -> Subset[dict[str, Any]]:
     return Subset(data_set, range(count))
 
 
-def _loader(data_set: Any, batches: Any, *, data: Data) -> DataLoader[Any]:
+def loader_of(data_set: Any, batches: Any, *, data: Data) -> DataLoader[Any]:
+    """Batches of samples, read by the processes that a recipe asks for.
+
+    Parameters
+    ----------
+    batches
+        Positions of samples, a list a batch.
+    """
     is_remote = any("://" in place for place in (data.store, data.label_store or ""))
     return DataLoader(
         data_set,

@@ -356,10 +356,11 @@ def _first_of(batch: Batch, count: int) -> Batch:
 
 
 def _on_device(batch: Batch, device: torch.device) -> dict[str, Any]:
-    """Tensors moved without waiting, the ids left on the host: augmentation is drawn by them."""
-    return {
-        name: value.to(device, non_blocking=True)
-        if isinstance(value, torch.Tensor) and name != "id"
-        else value
-        for name, value in batch.items()
-    }
+    """Tensors moved without waiting, the ids left on the host: augmentation is drawn by them. So are batches within one."""
+    moved = dict(batch)
+    for name, value in batch.items():
+        if isinstance(value, Mapping):
+            moved[name] = _on_device(value, device)
+        elif isinstance(value, torch.Tensor) and name != "id":
+            moved[name] = value.to(device, non_blocking=True)
+    return moved
