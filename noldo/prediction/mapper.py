@@ -74,7 +74,7 @@ class MapFiles:
 
 
 def load_mapper(run: Path) -> Mapper:
-    """The network of a finished transfer run.
+    """The network of a finished transfer or self_train run.
 
     Raises
     ------

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import distributed, nn
 
 from noldo.method.class_mix import Mixed, mixed, pasted_mask
 from noldo.method.confidence import log_probabilities
@@ -112,8 +112,11 @@ class SelfTraining(Transferring):
         }
 
     def stepped(self) -> None:
-        """The teacher follows."""
+        """The teacher follows; on all ranks with the statistics of the first one, which a checkpoint holds."""
         self.teacher.follow(self.network)
+        if distributed.is_initialized() and distributed.get_world_size() > 1:
+            for buffer in self.teacher.network.buffers():
+                distributed.broadcast(buffer, src=0)
 
     def state(self) -> dict[str, Any]:
         """The teacher, and with it the number of steps that all draws depend on."""

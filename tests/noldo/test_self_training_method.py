@@ -255,3 +255,18 @@ def test_lovasz_of_half_precision_is_that_of_the_same_logits_in_float32():
         found = lovasz_softmax(logits, labels)
     assert found.dtype == torch.float32
     assert torch.equal(found, lovasz_softmax(logits.float(), labels))
+
+
+# ---- devices ---------------------------------------------------------------------------------------------------------
+
+
+def test_no_value_is_read_on_the_host():
+    """Tensors on the device `meta` have no values: reading one is an error."""
+    labels, logits = labels_of(5).to("meta"), torch.zeros(3, CLASSES, 6, 7, device="meta")
+    trust = trust_weights(log_probabilities(logits), valid_NHW=labels != 255)
+    images = torch.zeros(3, 2, 6, 7, device="meta")
+    mask = pasted_mask(labels, num_classes=CLASSES, generator=drawn(0))
+    mix = mixed(mask, source=(images, labels), target=(images, labels), trust_NHW=trust)
+    assert trusted_cross_entropy(logits, mix.labels, weights_NHW=mix.weights).shape == ()
+    assert lovasz_softmax(logits, labels).shape == ()
+    assert looked(images, Look(np.ones(3) * 1.1, np.ones(3), 1.0)).shape == images.shape
