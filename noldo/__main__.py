@@ -32,14 +32,15 @@ app = App(
 TRAINING = {
     "pretrain": "Pretrain on noisy labels, as a recipe says.",
     "transfer": "Learn clean labels with an encoder and a new decoder.",
-    "evaluate": "Judge a transfer run on a split.",
+    "self-train": "Learn a labelled source and an unlabelled target together, by a teacher.",
+    "evaluate": "Judge a transfer or self_train run on a split.",
     "reproduce": "Run what is missing of a study, and print its table.",
     "encoder": "Write one encoder as safetensors, with a model card.",
 }
 """Verbs of `noldo.training.commands`, which needs PyTorch and is loaded when one is asked for."""
 
 for _name, _help in TRAINING.items():
-    app.command(f"noldo.training.commands:{_name}", name=_name, help=_help)
+    app.command(f"noldo.training.commands:{_name.replace('-', '_')}", name=_name, help=_help)
 app.command(
     "noldo.prediction.commands:predict",
     name="predict",

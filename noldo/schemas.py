@@ -5,7 +5,7 @@ from pathlib import Path
 
 from noldo.frozen import Frozen
 from noldo.manifest import Manifest, Record, RunReport
-from noldo.training.recipe import PretrainRecipe, TransferRecipe
+from noldo.training.recipe import PretrainRecipe, SelfTrainRecipe, TransferRecipe
 from noldo.training.study import Study
 
 SCHEMAS: dict[str, type[Record]] = {
@@ -24,6 +24,7 @@ def schema_text(model: type[Record]) -> str:
 READ_FROM_USERS: dict[str, type[Frozen]] = {
     "pretrain-recipe.schema.json": PretrainRecipe,
     "transfer-recipe.schema.json": TransferRecipe,
+    "self-train-recipe.schema.json": SelfTrainRecipe,
     "study.schema.json": Study,
 }
 """File name to the model of what users write."""

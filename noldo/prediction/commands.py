@@ -32,7 +32,7 @@ def predict(
     overlap: int = 64,
     batch_size: int = 8,
 ) -> str:
-    """Map a GeoTIFF, or the locations of a store, by the network of a transfer run.
+    """Map a GeoTIFF, or the locations of a store, by the network of a transfer or self_train run.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ def pseudo_label(
     fusion: Literal["mean", "agreement"] = "mean",
     min_confidence: float = 0.0,
 ) -> str:
-    """Label the locations of a store by the networks of transfer runs, as a store of labels beside it.
+    """Label the locations of a store by the networks of transfer or self_train runs, as a store of labels beside it.
 
     Parameters
     ----------

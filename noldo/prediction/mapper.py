@@ -21,7 +21,7 @@ from noldo.prediction.geotiff import BLOCK_PX, Place, label_file, probability_fi
 from noldo.prediction.strips import Network, ReadPatch, Strip, probability_strips
 from noldo.prediction.windows import Tiling, plan_windows
 from noldo.training.evaluating import finished_recipe, load_run, weights_file
-from noldo.training.recipe import TransferRecipe, resolved
+from noldo.training.recipe import OneModality, resolved
 from noldo.training.runs import read_result
 from noldo.training.task import Progress
 
@@ -43,7 +43,7 @@ class Sweep:
 class Mapper:
     """A finished run, ready to map."""
 
-    recipe: TransferRecipe
+    recipe: OneModality
     network: Network
     """On the run's device, in the precision of the run."""
     inputs: InputStep
@@ -74,7 +74,7 @@ class MapFiles:
 
 
 def load_mapper(run: Path) -> Mapper:
-    """The network of a finished transfer run.
+    """The network of a finished transfer or self_train run.
 
     Raises
     ------

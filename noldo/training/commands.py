@@ -63,6 +63,25 @@ def transfer(
     return _scores_text(result, where=str(out)) if is_first_rank() else None
 
 
+def self_train(
+    recipe: Path, /, *, out: Path, set_: Set = (), devices: Devices = None, wandb: Wandb = None
+) -> str | None:
+    """Learn a labelled source and an unlabelled target together, and judge on the source's test split.
+
+    Parameters
+    ----------
+    recipe
+        YAML of kind self_train, e.g. recipes/sandbox/all_weather/stage1.yaml.
+    out
+        Folder of the run.
+    """
+    require_training()
+    from noldo.training.runs import is_first_rank
+
+    result = _run(recipe, kind="self_train", out=out, changes=set_, devices=devices, wandb=wandb)
+    return _scores_text(result, where=str(out)) if is_first_rank() else None
+
+
 def evaluate(
     run: Path,
     /,
@@ -75,7 +94,7 @@ def evaluate(
     figure: Path | None = None,
     json_: Json = False,
 ) -> str:
-    """Judge the network of a transfer run on a split: scores by class, and the confusion.
+    """Judge the network of a transfer or self_train run on a split: scores by class, and the confusion.
 
     Parameters
     ----------
@@ -244,7 +263,9 @@ def _run(
 
     recipe = load_recipe(path, changes=changes)
     if recipe.kind != kind:
-        raise ConfigError(f"{path}: a recipe of kind {recipe.kind}; run it with `noldo {recipe.kind}`")
+        raise ConfigError(
+            f"{path}: a recipe of kind {recipe.kind}; run it with `noldo {recipe.kind.replace('_', '-')}`"
+        )
     with _running(devices, what=out.name, wandb=wandb) as running:
         return run_recipe(recipe, out=out, running=running)
 

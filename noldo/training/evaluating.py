@@ -1,4 +1,4 @@
-"""A finished transfer run, judged on a split: of its own store, or of another one with the same legend."""
+"""A finished run of one modality (transfer, self_train), judged on a split: of its own store, or of another one with the same legend."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from noldo.training.feed import (
     whole_tiles,
 )
 from noldo.training.networks import build_transfer
-from noldo.training.recipe import TransferRecipe, recipe_of
+from noldo.training.recipe import OneModality, recipe_of
 from noldo.training.run_folder import RunFolder, read_checkpoint, read_json
 from noldo.training.runs import is_finished, num_tested, require_labels, result_of
 from noldo.training.transferring import Transferring
@@ -37,30 +37,30 @@ class Judged:
     """None: that of the run, if the store is; else the store itself."""
 
 
-def recipe_of_run(run: Path) -> TransferRecipe:
-    """The recipe of a transfer run.
+def recipe_of_run(run: Path) -> OneModality:
+    """The recipe of a run of one modality.
 
     Raises
     ------
     CheckpointError
-        If the folder is none of a transfer run.
+        If the folder is none of such a run.
     """
     path = run / "recipe.json"
     recipe = recipe_of(read_json(path), where=str(path))
-    if not isinstance(recipe, TransferRecipe):
+    if not isinstance(recipe, OneModality):
         raise CheckpointError(
-            f"{run}: a run of kind {recipe.kind}; only transfer runs have classes to be judged by"
+            f"{run}: a run of kind {recipe.kind}; only transfer runs and self_train runs are of one network that maps"
         )
     return recipe
 
 
-def finished_recipe(run: Path) -> TransferRecipe:
-    """The recipe of a transfer run that has ended.
+def finished_recipe(run: Path) -> OneModality:
+    """The recipe of such a run that has ended.
 
     Raises
     ------
     CheckpointError
-        If the folder is none of a transfer run, or the run has not ended.
+        If the folder is none of such a run, or the run has not ended.
     """
     recipe = recipe_of_run(run)
     if not is_finished(run):
@@ -68,12 +68,12 @@ def finished_recipe(run: Path) -> TransferRecipe:
     return recipe
 
 
-def weights_file(run: Path, recipe: TransferRecipe) -> Path:
+def weights_file(run: Path, recipe: OneModality) -> Path:
     """The checkpoint that the run's result is of."""
     return RunFolder(run).checkpoint("best" if recipe.early_stopping is not None else "last")
 
 
-def load_run(run: Path, *, num_classes: int) -> tuple[TransferRecipe, torch.nn.Module, InputStep]:
+def load_run(run: Path, *, num_classes: int) -> tuple[OneModality, torch.nn.Module, InputStep]:
     """Recipe, network and the step before it; the weights that the run's result is of.
 
     Raises

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset, Subset, default_collate
 from noldo.dataset import NoldoS12
 from noldo.errors import ConfigError, StoreError
 from noldo.legend import Legend
+from noldo.products import UNLABELLED
 from noldo.training.label_noise import with_noise
 from noldo.training.recipe import Data, LabelNoise
 from noldo.training.sampler import EpochBatches, Shares, same_size_batches
@@ -18,6 +19,17 @@ from noldo.training.task import Draw, Feed
 
 if TYPE_CHECKING:
     from noldo.published.tiles import PublishedTiles
+
+Transform = Callable[[dict[str, Any]], dict[str, Any]]
+"""Of a sample."""
+
+
+class MakeOrder(Protocol):
+    """Makes the order of samples."""
+
+    def __call__(self, shares: Shares, *, seed: int) -> EpochBatches:
+        """As `EpochBatches`."""
+        ...
 
 
 class Samples(Protocol):
@@ -56,7 +68,7 @@ class Samples(Protocol):
         """Choose the epoch that seasons and crops are drawn for."""
         ...
 
-    def set_transform(self, transform: Callable[[dict[str, Any]], dict[str, Any]] | None) -> None:
+    def set_transform(self, transform: Transform | None) -> None:
         """Choose what each sample goes through."""
         ...
 
@@ -147,6 +159,33 @@ class NoisyLabels:
         return with_largest_label(sample | {"mask": torch.from_numpy(noisy if is_stack else noisy[0])})
 
 
+class IgnoredClasses:
+    """Transform of a sample, after another: classes that count as unlabelled, in whatever labels it left."""
+
+    def __init__(self, names: Sequence[str], *, legend: Legend, after: Transform) -> None:
+        """Find the classes.
+
+        Raises
+        ------
+        ConfigError
+            If a name is none of the legend.
+        """
+        if unknown := [name for name in names if name not in legend.classes]:
+            raise ConfigError(
+                f"data.ignore_classes {', '.join(unknown)}: legend {legend.name} has {', '.join(legend.classes)}"
+            )
+        self._ids = torch.tensor([legend.classes.index(name) for name in names], dtype=torch.uint8)
+        self._after = after
+
+    def __call__(self, sample: dict[str, Any]) -> dict[str, Any]:
+        """The sample, with 255 in place of these classes."""
+        before = self._after(sample)
+        mask: torch.Tensor = before["mask"]
+        return with_largest_label(
+            before | {"mask": mask.masked_fill(torch.isin(mask, self._ids), UNLABELLED)}
+        )
+
+
 def refuse_odd_labels(batch: Mapping[str, Any], *, legend: Legend, where: str) -> bool:
     """Stop at labels that are no class.
 
@@ -170,7 +209,7 @@ def refuse_odd_labels(batch: Mapping[str, Any], *, legend: Legend, where: str) -
 
 
 def open_split(data: Data, *, split: str, modalities: Sequence[str], seed: int, **options: Any) -> Samples:
-    """The data set of one split; train has the errors that the recipe puts into its labels.
+    """The data set of one split, without the classes that the recipe ignores; train has the errors that it puts into labels.
 
     Parameters
     ----------
@@ -199,9 +238,13 @@ def open_split(data: Data, *, split: str, modalities: Sequence[str], seed: int, 
         found = open_published(
             data, split=split, modalities=modalities, seed=seed, crop_px=options.get("crop_px")
         )
-    found.set_transform(with_largest_label)
+    transform: Transform = with_largest_label
+    found.set_transform(transform)
     if data.noise is not None and split == "train":
-        found.set_transform(NoisyLabels(data.noise, num_classes=len(found.legend.classes), seed=seed))
+        transform = NoisyLabels(data.noise, num_classes=len(found.legend.classes), seed=seed)
+        found.set_transform(transform)
+    if data.ignore_classes:
+        found.set_transform(IgnoredClasses(data.ignore_classes, legend=found.legend, after=transform))
     return found
 
 
@@ -234,6 +277,56 @@ def open_published(
     )
 
 
+def open_unlabelled(
+    data: Data, *, modalities: Sequence[str], seed: int, crop_px: int | None = None
+) -> Samples:
+    """The train split of a store, or of published tiles, for its images alone: its labels, if it has any, are not read.
+
+    Raises
+    ------
+    ConfigError, StoreError
+        If the store lacks what the recipe names.
+    """
+    if data.layout != "noldo":
+        return open_published(
+            data, split="train", modalities=modalities, seed=seed, crop_px=crop_px, with_labels=False
+        )
+    return NoldoS12(
+        data.store,
+        subset=data.subset,
+        modalities=tuple(modalities),
+        bands=data.bands if "s2_l1c" in modalities else None,
+        split="train",
+        labels=None,
+        crop_px=crop_px,
+        seed=seed,
+    )
+
+
+def class_counts(data: Data, *, seed: int) -> np.ndarray:
+    """Labelled pixels of each location of train, as far as it is learnt from: (sample, class), all seasons together.
+
+    Every label of the split is read once.
+
+    Raises
+    ------
+    ConfigError, StoreError
+        If the store has no such labels, none at all, or some that are no class.
+    """
+    data_set = open_split(data, split="train", modalities=(), seed=seed, season="all", labels="all")
+    num_classes = len(data_set.legend.classes)
+    where = f"{data.where}, split train"
+    counts = np.zeros((len(first_of(data_set, data.max_train)), num_classes), np.int64)
+    for position in range(len(counts)):
+        sample = data_set[position]
+        one = {LARGEST_LABEL: torch.tensor([sample[LARGEST_LABEL]]), "id": torch.tensor([sample["id"]])}
+        refuse_odd_labels(one, legend=data_set.legend, where=where)
+        counts[position] = np.bincount(sample["mask"].numpy().ravel(), minlength=256)[:num_classes]
+    if not counts.any():
+        raise StoreError(f"{where}: no labelled pixel to count classes of; see `noldo info`")
+    return counts
+
+
 def make_feed(
     train: Samples,
     val: Samples | None,
@@ -244,6 +337,7 @@ def make_feed(
     rank: int = 0,
     num_ranks: int = 1,
     draw: Draw,
+    make_order: MakeOrder = EpochBatches,
 ) -> Feed:
     """Put together what the loop reads from.
 
@@ -251,6 +345,8 @@ def make_feed(
     ----------
     train, val
         Data sets; `val` hands out whole tiles or centre crops, and is never told of epochs: its seasons stay the same.
+    make_order
+        Makes the order of the samples of train.
 
     Raises
     ------
@@ -260,20 +356,20 @@ def make_feed(
     learnt = first_of(train, data.max_train)
     shares = Shares(len(learnt), batch_size=batch_size, num_ranks=num_ranks, rank=rank)
     shares.check(where=f"{data.where}, split train")
-    order = EpochBatches(shares, seed=seed)
+    order = make_order(shares, seed=seed)
     batches = None
     if val is not None and len(val):
         batches = whole_tiles(
             val, data=data, batch_size=batch_size, rank=rank, num_ranks=num_ranks, limit=data.max_val
         )
     return Feed(
-        train=_loader(learnt, order, data=data),
+        train=loader_of(learnt, order, data=data),
         order=order,
         set_epoch=train.set_epoch,
         check=partial(refuse_odd_labels, legend=train.legend, where=data.where),
         val=batches,
         draw=draw,
-        steps_per_epoch=shares.num_steps,
+        steps_per_epoch=order.steps_per_epoch,
     )
 
 
@@ -289,7 +385,7 @@ def whole_tiles(
     """Every sample once, over all ranks together, in batches of one size."""
     chosen = first_of(data_set, limit)
     batches = same_size_batches(data_set.sides_px[: len(chosen)], batch_size=batch_size)
-    return _loader(chosen, batches[rank::num_ranks], data=data)
+    return loader_of(chosen, batches[rank::num_ranks], data=data)
 
 
 def first_of(data_set: Samples, limit: int | None) -> Subset[dict[str, Any]]:
@@ -298,7 +394,14 @@ def first_of(data_set: Samples, limit: int | None) -> Subset[dict[str, Any]]:
     return Subset(cast(Dataset[dict[str, Any]], data_set), range(count))
 
 
-def _loader(data_set: Any, batches: Any, *, data: Data) -> DataLoader[Any]:
+def loader_of(data_set: Any, batches: Any, *, data: Data) -> DataLoader[Any]:
+    """Batches of samples, read by the processes that a recipe asks for.
+
+    Parameters
+    ----------
+    batches
+        Positions of samples, a list a batch.
+    """
     is_remote = any("://" in place for place in (data.store, data.label_store or ""))
     return DataLoader(
         data_set,

@@ -273,13 +273,13 @@ class Loop:
         (num_labelled,) = self._over_ranks(self._num_unlabelled < self._feed.steps_per_epoch)
         if not num_labelled:
             raise StoreError(
-                f"{self._folder.path}: no labelled pixel in a whole epoch of the train split of {recipe.data.store}, "
-                f"{recipe.data.subset}; see `noldo info`, or choose another data.label_source"
+                f"{self._folder.path}: no labelled pixel in a whole epoch of the train split of {recipe.data.where}; "
+                "see `noldo info`, or choose another data.label_source"
             )
         if scores and math.isnan(scores["miou"]):
             raise StoreError(
-                f"{self._folder.path}: no labelled pixel in the val split of {self._recipe.data.store}, "
-                f"{self._recipe.data.subset}; see `noldo info`, or draw other splits"
+                f"{self._folder.path}: no labelled pixel in the val split of {recipe.data.where}; "
+                "see `noldo info`, or draw other splits"
             )
         if scores:
             self._log({"val": dict(scores)})
@@ -356,10 +356,11 @@ def _first_of(batch: Batch, count: int) -> Batch:
 
 
 def _on_device(batch: Batch, device: torch.device) -> dict[str, Any]:
-    """Tensors moved without waiting, the ids left on the host: augmentation is drawn by them."""
-    return {
-        name: value.to(device, non_blocking=True)
-        if isinstance(value, torch.Tensor) and name != "id"
-        else value
-        for name, value in batch.items()
-    }
+    """Tensors moved without waiting, the ids left on the host: augmentation is drawn by them. So are batches within one."""
+    moved = dict(batch)
+    for name, value in batch.items():
+        if isinstance(value, Mapping):
+            moved[name] = _on_device(value, device)
+        elif isinstance(value, torch.Tensor) and name != "id":
+            moved[name] = value.to(device, non_blocking=True)
+    return moved

@@ -11,11 +11,11 @@ from noldo.models.frameworks import segmentation_network
 from noldo.models.freezing import freeze, keep_still
 from noldo.models.fusion import fusion_network
 from noldo.models.input_step import InputStep
-from noldo.training.recipe import PretrainRecipe, TransferRecipe
+from noldo.training.recipe import OneModality, PretrainRecipe
 from noldo.weights.encoders import Matched, load_into_encoder
 
 
-def inputs_of(recipe: PretrainRecipe | TransferRecipe) -> InputStep:
+def inputs_of(recipe: PretrainRecipe | OneModality) -> InputStep:
     """The step before the network."""
     modalities = recipe.modalities if isinstance(recipe, PretrainRecipe) else (recipe.modality,)
     return InputStep(modalities, bands=recipe.data.bands, kind=recipe.data.inputs)
@@ -47,9 +47,7 @@ def build_pretraining(recipe: PretrainRecipe, *, num_classes: int) -> tuple[nn.M
     return network, inputs
 
 
-def build_transfer(
-    recipe: TransferRecipe, *, num_classes: int
-) -> tuple[nn.Module, InputStep, Matched | None]:
+def build_transfer(recipe: OneModality, *, num_classes: int) -> tuple[nn.Module, InputStep, Matched | None]:
     """Network with the encoder's weights of the recipe and a new decoder, the step before it, and what the weights matched.
 
     Raises
@@ -74,7 +72,7 @@ def build_transfer(
     return network, inputs, matched
 
 
-def keeper_of(recipe: TransferRecipe, network: nn.Module) -> Callable[[], None] | None:
+def keeper_of(recipe: OneModality, network: nn.Module) -> Callable[[], None] | None:
     """What to do after each `.train()`; None: nothing."""
     if recipe.mode != "frozen" or recipe.compat:
         return None

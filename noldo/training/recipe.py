@@ -14,6 +14,7 @@ from pydantic import Field, TypeAdapter, ValidationError, model_validator
 from noldo.errors import ConfigError
 from noldo.frozen import Frozen
 from noldo.training.loss_keys import CrossEntropy, LossKeys, ReleasedSymmetric
+from noldo.training.self_train_keys import SelfTraining
 
 Modality = Literal["s1_grd", "s2_l1c", "rgb", "aerial", "sar_amplitude"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
@@ -58,7 +59,7 @@ class Data(Frozen):
     )
     class_numbers: dict[str, Annotated[int, Field(ge=0, le=254)]] = Field(
         default={},
-        description="Layouts of tiles: other numbers of classes in label files, e.g. {unlabelled: 0}: what has 0 is not learnt.",
+        description="Layouts of tiles: other numbers of classes in label files, e.g. {unlabelled: 9}: what has 9 is not learnt.",
     )
     fold: str | None = Field(
         default=None,
@@ -70,6 +71,10 @@ class Data(Frozen):
         default=5000,
         gt=0,
         description="For folds: tiles whose centres are closer are of one region, and so are chains of them; metres.",
+    )
+    ignore_classes: tuple[str, ...] = Field(
+        default=(),
+        description="Names of classes whose pixels count as unlabelled, in learning and in judging, e.g. [unknown].",
     )
     bands: Literal[13, 12, 9, 3] = Field(default=13, description="Bands of Sentinel-2, as in CromSS.")
     inputs: Literal["scaled", "compat"] = Field(
@@ -275,10 +280,10 @@ class PretrainRecipe(Run):
         return self
 
 
-class TransferRecipe(Run):
-    """An encoder and a new decoder learn clean labels."""
+class OneModality(Run):
+    """A network of an encoder and a new decoder, and how it is judged: of runs whose result is a map."""
 
-    kind: Literal["transfer"] = "transfer"
+    kind: str
     modality: Modality = Field(default="s2_l1c", description="What the network sees.")
     framework: Literal["unet", "pspnet", "deeplabv3plus", "fpn", "upernet"] = Field(
         default="fpn", description="Decoder around the encoder."
@@ -295,6 +300,11 @@ class TransferRecipe(Run):
     )
     dice: bool = Field(
         default=True, description="Add Dice to it, as published; Dice itself does not bear wrong labels."
+    )
+    lovasz: float = Field(
+        default=0.0,
+        ge=0,
+        description="Weight of Lovasz-Softmax beside them; 1 in the DFC2025 winner; 0: none.",
     )
     augmentation: Augmentation = Augmentation(crop_px=480)
     optimiser: Optimiser = Optimiser(lr=5e-4)
@@ -338,7 +348,46 @@ class TransferRecipe(Run):
         return self
 
 
-Recipe = PretrainRecipe | TransferRecipe
+class TransferRecipe(OneModality):
+    """An encoder and a new decoder learn clean labels."""
+
+    kind: Literal["transfer"] = "transfer"
+
+
+_OF_LABELS = ("label_source", "label_store", "ignore_classes", "noise")
+
+
+class SelfTrainRecipe(OneModality):
+    """A labelled source (`data`) and an unlabelled target, which a teacher labels: stage 1 of the DFC2025 track 1 winner.
+
+    Loss and Dice are of the source; mixed images have the cross-entropy alone.
+    """
+
+    kind: Literal["self_train"] = "self_train"
+    target: Data = Field(description="What is learnt from without labels: the train split of this store.")
+    method: SelfTraining = SelfTraining()
+    steps_per_epoch: int | None = Field(
+        default=None,
+        ge=1,
+        description="Steps of an epoch; null: a pass over the source. The target goes on without end.",
+    )
+    dice: bool = Field(default=False, description="Add Dice to the source's loss; not published.")
+
+    @model_validator(mode="after")
+    def _a_target_is_unlabelled_and_looks_like_the_source(self) -> Self:
+        plain, target = Data(store=""), self.target
+        if given := [key for key in _OF_LABELS if getattr(target, key) != getattr(plain, key)]:
+            raise ValueError(
+                f"target: its labels are never read, so {', '.join(given)} means nothing; leave it out"
+            )
+        for key in ("bands", "inputs"):
+            mine, other = getattr(self.data, key), getattr(target, key)
+            if mine != other:
+                raise ValueError(f"target.{key} {other}: one network sees both, and data.{key} is {mine}")
+        return self
+
+
+Recipe = PretrainRecipe | TransferRecipe | SelfTrainRecipe
 _ADAPTER: TypeAdapter[Recipe] = TypeAdapter(Annotated[Recipe, Field(discriminator="kind")])
 
 
@@ -397,7 +446,7 @@ def recipe_of(tree: object, *, where: str) -> Recipe:
 
 def _faults(error: ValidationError) -> str:
     """Each fault with its key; the tag of the kind of recipe is no key."""
-    kinds = ("pretrain", "transfer")
+    kinds = ("pretrain", "transfer", "self_train")
     faults = []
     for one in error.errors(include_url=False, include_context=False):
         keys = [str(part) for part in one["loc"] if part not in kinds]
@@ -424,6 +473,6 @@ def _apply(tree: dict[str, object], change: str) -> None:
         raise ConfigError(f"{change}: the value is not YAML") from None
 
 
-def resolved(recipe: Recipe) -> str:
+def resolved(recipe: Run) -> str:
     """A recipe with every default written out, as JSON: the same run, the same text."""
     return json.dumps(recipe.model_dump(mode="json"), indent=1, sort_keys=True, ensure_ascii=False) + "\n"

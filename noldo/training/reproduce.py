@@ -9,7 +9,7 @@ from typing import Any
 
 from noldo.atomic import atomic_file, write_errors
 from noldo.errors import CheckpointError, NoldoError, RunInterruptedError
-from noldo.training.recipe import TransferRecipe
+from noldo.training.recipe import OneModality
 from noldo.training.results_table import (
     METRICS,
     Line,
@@ -212,7 +212,7 @@ def _scores_of_runs(runs: Sequence[PlannedRun], *, out: Path) -> list[RunScores]
             row=run.row,
             column=run.column,
             seed=run.seed,
-            modality=run.recipe.modality if isinstance(run.recipe, TransferRecipe) else "",
+            modality=run.recipe.modality if isinstance(run.recipe, OneModality) else "",
             result=found,
         )
         for run in runs

@@ -31,10 +31,20 @@ from noldo.training.feed import (
 from noldo.training.loop import Loop
 from noldo.training.losses import label_loss_of
 from noldo.training.networks import build_pretraining, build_transfer, keeper_of
+from noldo.training.paired import order_of_source, with_target
 from noldo.training.pretraining import Pretraining
-from noldo.training.recipe import Plateau, PretrainRecipe, Recipe, TransferRecipe
+from noldo.training.recipe import (
+    OneModality,
+    Plateau,
+    PretrainRecipe,
+    Recipe,
+    SelfTrainRecipe,
+    TransferRecipe,
+)
 from noldo.training.run_folder import RunFolder, read_checkpoint, read_json
 from noldo.training.sample_figure import sample_figure
+from noldo.training.sampler import EpochBatches
+from noldo.training.self_training import SelfTraining
 from noldo.training.task import Feed, Progress
 from noldo.training.transferring import Transferring
 
@@ -217,7 +227,9 @@ def _whole_patches(recipe: PretrainRecipe, fabric: Fabric) -> Iterable[Any]:
     )
 
 
-def _transfer(recipe: TransferRecipe, folder: RunFolder, fabric: Fabric, running: Running) -> dict[str, Any]:
+def _transfer(
+    recipe: TransferRecipe | SelfTrainRecipe, folder: RunFolder, fabric: Fabric, running: Running
+) -> dict[str, Any]:
     open_one = partial(open_split, recipe.data, modalities=(recipe.modality,), seed=recipe.seed)
     where = recipe.data.where
     crop_px = crop_to_load(open_one(split="train"), recipe.augmentation.crop_px, where=where)
@@ -236,7 +248,10 @@ def _transfer(recipe: TransferRecipe, folder: RunFolder, fabric: Fabric, running
     network, inputs, matched = build_transfer(recipe, num_classes=num_classes)
     if matched is not None and fabric.is_global_zero:
         _LOG.warning("%s: %s", recipe.weights, matched)
-    task = Transferring(
+    task_of: Callable[..., Transferring] = Transferring
+    if isinstance(recipe, SelfTrainRecipe):
+        task_of = partial(SelfTraining, rank=fabric.global_rank, autocast=fabric.autocast)
+    task = task_of(
         recipe,
         network=network,
         inputs=inputs,
@@ -274,7 +289,7 @@ def _transfer(recipe: TransferRecipe, folder: RunFolder, fabric: Fabric, running
     }
 
 
-def num_tested(recipe: TransferRecipe, num_tiles: int, *, where: str) -> int:
+def num_tested(recipe: OneModality, num_tiles: int, *, where: str) -> int:
     """Tiles of the test split that count; see `test_batch_size`."""
     size = recipe.test_batch_size
     if size is None:
@@ -354,7 +369,7 @@ def _per_class(scores: Scores, classes: Sequence[str]) -> dict[str, dict[str, fl
 
 def _feed(recipe: Recipe, train: Samples, val: Samples, inputs: InputStep, fabric: Fabric) -> Feed:
     bands = {modality: inputs.bands(modality) for modality in inputs.modalities}
-    return make_feed(
+    feed = make_feed(
         train,
         val,
         data=recipe.data,
@@ -363,7 +378,11 @@ def _feed(recipe: Recipe, train: Samples, val: Samples, inputs: InputStep, fabri
         rank=fabric.global_rank,
         num_ranks=fabric.world_size,
         draw=partial(sample_figure, bands=bands, legend=train.legend),
+        make_order=order_of_source(recipe) if isinstance(recipe, SelfTrainRecipe) else EpochBatches,
     )
+    if not isinstance(recipe, SelfTrainRecipe):
+        return feed
+    return with_target(feed, recipe=recipe, rank=fabric.global_rank, num_ranks=fabric.world_size)
 
 
 def _loop(

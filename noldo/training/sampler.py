@@ -11,6 +11,9 @@ from noldo.errors import ConfigError
 _ORDER = 3
 """Stream of random numbers; 0 to 2 are those of seasons, crops and augmentation."""
 
+_RARE = 6
+"""Stream of rare classes; 4 and 5 are those of dropout and of errors in labels."""
+
 
 @dataclass(frozen=True)
 class Shares:
@@ -48,27 +51,111 @@ class Shares:
 
 
 class EpochBatches(Sampler[list[int]]):
-    """Batches of one rank, shuffled anew each epoch; set `epoch` and `first_step` before iterating."""
+    """Batches of one rank, shuffled anew each pass; set `epoch` and `first_step` before iterating."""
 
-    def __init__(self, shares: Shares, *, seed: int) -> None:
+    def __init__(self, shares: Shares, *, seed: int, steps_per_epoch: int | None = None) -> None:
+        """Deal out samples.
+
+        Parameters
+        ----------
+        steps_per_epoch
+            None: an epoch is a pass over the samples. Otherwise passes follow one another without end, and an epoch is the next so
+            many steps of them: part of a pass, or several.
+        """
         self._shares = shares
         self._seed = seed
+        self.steps_per_epoch = shares.num_steps if steps_per_epoch is None else steps_per_epoch
         self.epoch = 0
         self.first_step = 0
         """Steps of the epoch that were done already."""
 
     def __len__(self) -> int:
         """Steps that are left of the epoch."""
-        return self._shares.num_steps - self.first_step
+        return self.steps_per_epoch - self.first_step
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """Positions of samples, a list a step."""
+        shares, current, order = self._shares, -1, np.empty(0, int)
+        per_step = shares.batch_size * shares.num_ranks
+        for step in self._steps():
+            number, within = divmod(step, shares.num_steps)
+            if number != current:
+                current = number
+                order = np.random.default_rng([self._seed, number, _ORDER]).permutation(shares.num_samples)
+            first = within * per_step + shares.rank * shares.batch_size
+            yield order[first : first + shares.batch_size].tolist()
+
+    def _steps(self) -> range:
+        """Those that are left of the epoch, counted from the beginning of the run."""
+        start = self.epoch * self.steps_per_epoch
+        return range(start + self.first_step, start + self.steps_per_epoch)
+
+
+class RareClassBatches(EpochBatches):
+    """Batches in which locations with rare classes come more often: rare class sampling of DAFormer (Hoyer et al., CVPR 2022).
+
+    Each sample is drawn by itself: first a class c with P(c) ~ exp((1 - f_c) / T), f_c its share of all labelled pixels, then one of
+    the locations that have it. So a location may come twice in an epoch, or never.
+    """
+
+    def __init__(
+        self,
+        shares: Shares,
+        *,
+        seed: int,
+        counts: np.ndarray,
+        temperature: float,
+        steps_per_epoch: int | None = None,
+    ) -> None:
+        """Deal out samples.
+
+        Parameters
+        ----------
+        counts
+            (sample, class) labelled pixels.
+        temperature
+            T: towards 0 the rarest class alone, large: all classes alike.
+
+        Raises
+        ------
+        ValueError
+            If nothing is labelled.
+        """
+        super().__init__(shares, seed=seed, steps_per_epoch=steps_per_epoch)
+        self._chances = rare_class_chances(counts, temperature=temperature)
+        self._having = [np.flatnonzero(counts[:, one]) for one in range(counts.shape[1])]
 
     def __iter__(self) -> Iterator[list[int]]:
         """Positions of samples, a list a step."""
         shares = self._shares
-        order = np.random.default_rng([self._seed, self.epoch, _ORDER]).permutation(shares.num_samples)
         per_step = shares.batch_size * shares.num_ranks
-        for step in range(self.first_step, shares.num_steps):
-            first = step * per_step + shares.rank * shares.batch_size
-            yield order[first : first + shares.batch_size].tolist()
+        for step in self._steps():
+            rng = np.random.default_rng([self._seed, step, _RARE])
+            classes = rng.choice(len(self._chances), size=per_step, p=self._chances)
+            places = rng.random(per_step)
+            mine = range(shares.rank * shares.batch_size, (shares.rank + 1) * shares.batch_size)
+            yield [self._of_class(int(classes[one]), float(places[one])) for one in mine]
+
+    def _of_class(self, one: int, place: float) -> int:
+        having = self._having[one]
+        return int(having[int(place * len(having))])
+
+
+def rare_class_chances(counts: np.ndarray, *, temperature: float) -> np.ndarray:
+    """P(c) ~ exp((1 - f_c) / T) of the classes that occur, 0 of others: (class,).
+
+    Raises
+    ------
+    ValueError
+        If nothing is labelled.
+    """
+    total = counts.sum(axis=0)
+    if not total.sum():
+        raise ValueError("no labelled pixel: nothing to draw classes by")
+    exponents = np.where(total > 0, (1 - total / total.sum()) / temperature, -np.inf)
+    heights = np.exp(exponents - exponents.max())
+    chances: np.ndarray = heights / heights.sum()
+    return chances
 
 
 def same_size_batches(sides_px: Sequence[int] | np.ndarray, *, batch_size: int) -> list[list[int]]:

@@ -29,7 +29,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from noldo.errors import ConfigError
 from noldo.frozen import Frozen
-from noldo.training.recipe import Recipe, TransferRecipe, recipe_of
+from noldo.training.recipe import OneModality, Recipe, recipe_of
 
 _NAMED = re.compile(r"\{(?P<name>[\w-]+)\}")
 
@@ -214,7 +214,7 @@ def _resolve(tree: dict[str, Any], study: Study, *, where: str) -> tuple[str, ..
 
 def located(run: PlannedRun, *, folder: Path) -> Recipe:
     """The recipe with the path of the run that it takes its weights from."""
-    if not run.needs or not isinstance(run.recipe, TransferRecipe):
+    if not run.needs or not isinstance(run.recipe, OneModality):
         return run.recipe
     return run.recipe.model_copy(update={"weights": str(folder / run.needs[0])})
 

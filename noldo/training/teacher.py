@@ -33,6 +33,11 @@ class Teacher:
         self._decay = decay
         self._num_steps = 0
 
+    @property
+    def num_steps(self) -> int:
+        """Steps that it followed."""
+        return self._num_steps
+
     @torch.no_grad()
     def follow(self, student: nn.Module) -> None:
         """One step towards the student, on its device; nothing is waited for."""

@@ -7,11 +7,12 @@ import torch
 from torch import nn
 
 from noldo.method.cross_entropy import cross_entropy
-from noldo.method.objective import SegmentationLoss, single_modal_loss
+from noldo.method.lovasz import lovasz_softmax
+from noldo.method.objective import single_modal_loss
 from noldo.method.robust_losses import LabelLoss
 from noldo.training.counts import Counts, of_outputs
 from noldo.training.losses import named_terms
-from noldo.training.recipe import TransferRecipe
+from noldo.training.recipe import OneModality
 from noldo.training.sample_figure import Shown
 from noldo.training.task import Batch, Stateless
 from noldo.training.views import View, augmented, shown_labels
@@ -22,7 +23,7 @@ class Transferring(Stateless):
 
     def __init__(
         self,
-        recipe: TransferRecipe,
+        recipe: OneModality,
         *,
         network: nn.Module,
         inputs: nn.Module,
@@ -48,12 +49,11 @@ class Transferring(Stateless):
         self._counts = Counts((recipe.modality,), num_classes=num_classes, device=device)
 
     def losses(self, network: nn.Module, batch: Batch, *, epoch: int) -> Mapping[str, torch.Tensor]:
-        """Label loss and Dice of one step on an augmented crop."""
+        """Label loss, Dice and Lovasz of one step on an augmented crop."""
         recipe = self._recipe
         whole = View(self._inputs(batch), shown_labels(batch), prior=None)
         view = augmented(whole, ids=batch["id"], settings=recipe.augmentation, seed=recipe.seed, epoch=epoch)
-        found = self._loss(network(view.images[recipe.modality]), view.labels)
-        return named_terms(found, loss=recipe.loss)
+        return self._terms(network(view.images[recipe.modality]), view.labels)
 
     def start_validation(self) -> None:
         """Forget the epoch before."""
@@ -64,12 +64,18 @@ class Transferring(Stateless):
         modality = self._recipe.modality
         labels = shown_labels(batch)
         logits = network(self._inputs(batch)[modality])
-        self._counts.add({modality: logits}, labels, loss=self._loss(logits, labels).loss)
+        self._counts.add({modality: logits}, labels, loss=self._terms(logits, labels)["loss"])
 
-    def _loss(self, logits: torch.Tensor, labels: torch.Tensor) -> SegmentationLoss:
-        return single_modal_loss(
-            logits, labels, smoothing=None, label_loss=self._label_loss, with_dice=self._recipe.dice
+    def _terms(self, logits: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+        recipe = self._recipe
+        found = single_modal_loss(
+            logits, labels, smoothing=None, label_loss=self._label_loss, with_dice=recipe.dice
         )
+        terms = named_terms(found, loss=recipe.loss)
+        if not recipe.lovasz:
+            return terms
+        lovasz = lovasz_softmax(logits, labels)
+        return terms | {"loss": terms["loss"] + recipe.lovasz * lovasz, "lovasz": lovasz}
 
     def shown(self, network: nn.Module, batch: Batch) -> Shown:
         """Whole tiles, with their labels and what is predicted for them."""

@@ -297,7 +297,7 @@ def test_a_damaged_image_is_one_line_and_leaves_no_map(place, tmp_path, capsys):
         (["optical", "scene.tif", "--out", "x.tif", "--bands", "B2"], "3 bands, but --bands names 1 (B2)"),
         (["radar", "scene.tif", "--out", "x.tif", "--bands", "VV,VH,no"], "numbers of type uint16, expected dB"),
         (["store", "scene.tif", "--out", "x.tif"], "recipe.json: can't be read"),
-        (["pretrained", "scene.tif", "--out", "x.tif"], "a run of kind pretrain; only transfer runs"),
+        (["pretrained", "scene.tif", "--out", "x.tif"], "a run of kind pretrain; only transfer runs and self_train runs"),
         (["unfinished", "scene.tif", "--out", "x.tif"], "not finished; run it to its end"),
         (["optical", "scene.tif", "--out", "store"], "a folder, but the map of a GeoTIFF is a file"),
         (["optical", "scene.tif", "--out", "x.png"], "expected a name that ends in .tif"),

@@ -15,7 +15,7 @@ from noldo.errors import ConfigError
 from noldo.prediction.submission import class_ids, png_of, write_submission
 from noldo.training.evaluating import Judged, evaluate_run
 from noldo.training.recipe import Recipe, recipe_of, resolved
-from noldo.training.run_folder import read_json
+from noldo.training.run_folder import RunFolder, read_json
 from noldo.training.runs import run_recipe
 from noldo.weights.encoders import read_card
 from tests.noldo.published_tiles import SIDE, picture, write_dfc, write_nyc, write_oem, write_tif
@@ -98,6 +98,19 @@ def test_optical_tiles_of_any_size_are_learnt(tmp_path):
     wanted = recipe("transfer", store, "openearthmap", modality="rgb", judged_split="val")
     result = run_recipe(wanted, out=tmp_path / "run")
     assert result["num_pixels"] == 36 * 34  # the other tile of val is of xBD
+
+
+def test_optical_tiles_teach_the_contests_images_without_their_labels(contest, tmp_path):
+    store = write_oem(tmp_path / "oem")
+    for path in (contest / "train" / "labels").iterdir():
+        assert path.is_file()  # there, and not read: a target has none
+    target = {"layout": "dfc2025", "store": str(contest), "num_workers": 0}
+    wanted = recipe("self_train", store, "openearthmap", target=target, modality="rgb", judged_split="val")
+    result = run_recipe(wanted, out=tmp_path / "run")
+    assert result["num_pixels"] > 0
+    assert {"mixed", "trust"} <= set(
+        next(one for one in RunFolder(tmp_path / "run").metrics() if "train" in one)["train"]
+    )
 
 
 def test_new_york_is_pretrained_on_noisy_labels_and_its_encoder_learns_others(tmp_path):

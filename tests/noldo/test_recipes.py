@@ -17,7 +17,7 @@ FILES = sorted(FOLDER.rglob("*.yaml"))
 def test_a_recipe_or_study_is_read_and_its_header_says_how_to_run_it(path):
     text = path.read_text()
     if "kind" in yaml.safe_load(text):
-        command = f"noldo {load_recipe(path).kind} recipes/{path.relative_to(FOLDER)}"
+        command = f"noldo {load_recipe(path).kind.replace('_', '-')} recipes/{path.relative_to(FOLDER)}"
     else:
         study = load_study(path)
         assert plan(study, seeds=study.seeds, where=str(path))

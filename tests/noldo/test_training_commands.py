@@ -166,7 +166,7 @@ def test_a_table_of_the_paper_is_asked_for_by_name(capsys, monkeypatch, tmp_path
         (["pretrain", "{place}/pretrain.yaml", "--out", "{place}/x", "--set", "data.subset=dw"], "dw"),
         (["pretrain", "{place}/pretrain.yaml", "--out", "{place}/x", "--set", "data.bands=7"], "data.bands: Input should be"),
         (["evaluate", "{place}"], "recipe.json: can't be read"),
-        (["evaluate", "{runs}/p"], "a run of kind pretrain; only transfer runs"),
+        (["evaluate", "{runs}/p"], "a run of kind pretrain; only transfer runs and self_train runs"),
         (["evaluate", "{runs}/t", "--split", "all"], "split 'all': expected one of train, val, test"),
         (["encoder", "{runs}/p", "--modality", "s3", "--out", "x"], "modality s3: networks take"),
         (["encoder", "{runs}/p", "--modality", "s2_l1c", "--out", "x.pt"], "encoders are written as safetensors"),

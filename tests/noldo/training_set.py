@@ -72,3 +72,21 @@ def transfer_recipe(store: Path, **changes: Any) -> Recipe:
         "log_steps": 1,
     }
     return recipe_of(tree | changes, where="test")
+
+
+def self_train_recipe(store: Path, **changes: Any) -> Recipe:
+    """A labelled and an unlabelled part of the same store: two epochs of two steps."""
+    tree: dict[str, Any] = {
+        "kind": "self_train",
+        "data": {"store": str(store), "num_workers": 0, "bands": 3},
+        "target": {"store": str(store), "num_workers": 0, "bands": 3},
+        "encoder": ENCODER,
+        "framework": "unet",
+        "epochs": 2,
+        "batch_size": 2,
+        "precision": "32-true",
+        "augmentation": {"crop_px": 60},
+        "optimiser": {"lr": 1e-3},
+        "log_steps": 1,
+    }
+    return recipe_of(tree | changes, where="test")
