@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from noldo.bands import BandChoice
 from noldo.errors import CheckpointError, ConfigError
-from noldo.legend import LEGEND_OF_PRODUCT, Legend
+from noldo.legend import LEGENDS, Legend
 from noldo.models.input_step import InputStep
 from noldo.prediction.class_maps import Planes, bytes_of, in_blocks, labels_of
 from noldo.prediction.geotiff import BLOCK_PX, Place, label_file, probability_file
@@ -188,7 +188,7 @@ def _encoded(
 
 def _legend_of(classes: tuple[str, ...], *, where: str) -> Legend:
     """The legend with these classes."""
-    for legend in LEGEND_OF_PRODUCT.values():
+    for legend in LEGENDS.values():
         if legend.classes == classes:
             return legend
     raise CheckpointError(

@@ -1,5 +1,6 @@
 """Batches for the loop: data sets, order and workers of one recipe."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -14,6 +15,8 @@ from noldo.training.label_noise import with_noise
 from noldo.training.recipe import Data, LabelNoise
 from noldo.training.sampler import EpochBatches, Shares, same_size_batches
 from noldo.training.task import Draw, Feed
+
+_LOG = logging.getLogger(__name__)
 
 
 def crop_to_load(train: NoldoS12, crop_px: int, *, where: str) -> int | None:
@@ -136,10 +139,16 @@ def open_split(data: Data, *, split: str, modalities: Sequence[str], seed: int, 
         split=split,
         label_source=data.label_source,
         label_store=data.label_store,
+        legend=data.legend,
         seed=seed,
         transform=with_largest_label,
         **options,
     )
+    if found.classes_left_out and split == "train":
+        _LOG.warning(
+            "%s: labels read as %s, where %s has no counterpart: pixels of it are left out",
+            data.store, data.legend, ", ".join(found.classes_left_out),
+        )  # fmt: skip
     if data.noise is not None and split == "train":
         found.set_transform(NoisyLabels(data.noise, num_classes=len(found.legend.classes), seed=seed))
     return found

@@ -46,6 +46,11 @@ class Data(Frozen):
         description="Another results folder (or URL) whose subset of this name holds the labels of these locations; default: "
         "`store`.",
     )
+    legend: str | None = Field(
+        default=None,
+        description="Read labels in this legend, e.g. cover_3 or cover_2 (noldo.legend), where a mapping is known; default: their "
+        "own.",
+    )
     bands: Literal[13, 12, 9, 3] = Field(default=13, description="Bands of Sentinel-2, as in CromSS.")
     inputs: Literal["scaled", "compat"] = Field(
         default="scaled",
