@@ -1,10 +1,10 @@
-"""In which classes two label products can be compared, when their legends differ."""
+"""One legend read in another: labels that are learnt in other classes, and products that are compared in common ones."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from noldo.errors import StoreError
+from noldo.errors import ConfigError, StoreError
 from noldo.legend import LEGEND_OF_PRODUCT, LEGENDS, MAPPINGS, Legend, Lookup
 from noldo.products import UNLABELLED
 
@@ -20,6 +20,40 @@ class CommonLegend:
     """The same of the other product."""
     how: str
     """What was mapped, and who says so, in a few words."""
+
+
+def lookup_into(source: Legend, target: str, *, where: str) -> Lookup:
+    """How stored class ids of a legend are read in another one.
+
+    Parameters
+    ----------
+    target
+        Name of a legend.
+
+    Returns
+    -------
+    (256,) uint8 class id of the target; 255 for classes without a counterpart. Numbers that are no class of the source
+    become none of the target, so that they are still found to be odd.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such legend, or no mapping to it is known.
+    """
+    if target not in LEGENDS:
+        raise ConfigError(f"legend {target!r}: expected one of {', '.join(LEGENDS)}")
+    table, _ = _read_in(source, LEGENDS[target])
+    if table is None:
+        known = [name for start, name in MAPPINGS if start == source.name]
+        raise ConfigError(
+            f"{where}: labels have classes of {source.name}, and no mapping to {target} is known; they can be read as "
+            f"{', '.join([source.name, *known])}"
+        )
+    numbers = np.arange(UNLABELLED)
+    is_odd = numbers >= len(source.classes)
+    odd = np.where(numbers >= len(LEGENDS[target].classes), numbers, UNLABELLED - 1)
+    table[:UNLABELLED][is_odd] = odd[is_odd]
+    return table
 
 
 def common_legend(reference: str, other: str) -> CommonLegend:

@@ -14,12 +14,13 @@ import torch
 from torch.utils.data import Dataset
 
 from noldo.bands import BandChoice, chosen_bands
+from noldo.common_legend import lookup_into
 from noldo.crops import Box, Crop, imagery_sides_px
 from noldo.errors import ConfigError
 from noldo.label_rows import LabelRows
-from noldo.legend import LEGEND_OF_PRODUCT, Legend
+from noldo.legend import LEGEND_OF_PRODUCT, LEGENDS, Legend, Lookup
 from noldo.paths import find_subset
-from noldo.products import PREDICTED_LABELS, ArraySpec
+from noldo.products import PREDICTED_LABELS, UNLABELLED, ArraySpec
 from noldo.reader import StoreReader
 from noldo.rows import SPLITS
 from noldo.status import Status
@@ -76,6 +77,9 @@ class NoldoS12(Dataset[Sample]):
     label_store
         Another results folder (or store, or URL) whose subset of the same name holds the labels of these locations, e.g. by
         `noldo.label_store`. None: they are in this one.
+    legend
+        Name of another legend that labels are read in (`noldo.legend.LEGENDS`), e.g. one of fewer classes; a class without a
+        counterpart becomes 255. None: their own.
     crop_px
         Side of a square crop in pixels of 10 m; a multiple of 6, so that 20 and 60 m bands have whole pixels. None: whole.
     crop_at
@@ -109,6 +113,7 @@ class NoldoS12(Dataset[Sample]):
         labels: Literal["season", "all"] | None = "season",
         label_source: str | None = None,
         label_store: str | Path | None = None,
+        legend: str | None = None,
         crop_px: int | None = None,
         crop_at: Literal["random", "centre"] = "random",
         pad: bool = False,
@@ -127,6 +132,11 @@ class NoldoS12(Dataset[Sample]):
         self._beside = _label_rows(self._reader, self._rows["row"], label_store, subset=images.subset)
         self._label = _label_spec(self._beside.reader, labels, label_source)
         self._labels = labels
+        self._read_as = legend
+        self._lookup: Lookup | None = None
+        if legend is not None and self._label is not None:
+            own = LEGEND_OF_PRODUCT[self._label.product]
+            self._lookup = lookup_into(own, legend, where=self._beside.reader.files.where)
         self._crop = Crop.of(self._reader.layout, crop_px=crop_px, at=crop_at, pad=pad)
         windows = self._reader.row_values("window")[self._rows["row"]]
         self._sides_px = imagery_sides_px(self._reader.layout, windows)
@@ -193,7 +203,20 @@ class NoldoS12(Dataset[Sample]):
         """
         if self._label is None:
             raise ConfigError(f"{self._reader.files.where}: loaded without labels")
-        return LEGEND_OF_PRODUCT[self._label.product]
+        return LEGENDS[self._read_as] if self._read_as is not None else self._stored_legend
+
+    @property
+    def _stored_legend(self) -> Legend:
+        """Classes of the labels as stored."""
+        return LEGEND_OF_PRODUCT[cast(ArraySpec, self._label).product]
+
+    @property
+    def classes_left_out(self) -> tuple[str, ...]:
+        """Classes of the stored labels that have no counterpart in the legend that they are read in."""
+        if self._lookup is None:
+            return ()
+        names = self._stored_legend.classes
+        return tuple(name for position, name in enumerate(names) if self._lookup[position] == UNLABELLED)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that `season="random"` draws for; call it before each epoch, as with samplers."""
@@ -225,7 +248,8 @@ class NoldoS12(Dataset[Sample]):
         if self._label is not None:
             whole = season if self._labels == "season" else None
             beside = self._beside
-            sample["mask"] = self._read(beside.reader, self._label, int(beside.rows[index]), whole, box)
+            mask = self._read(beside.reader, self._label, int(beside.rows[index]), whole, box)
+            sample["mask"] = mask if self._lookup is None else torch.from_numpy(self._lookup[mask.numpy()])
         sample |= {
             "id": place["id"],
             "season": -1 if season is None else season,

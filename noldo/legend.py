@@ -213,12 +213,32 @@ NYC_LIDAR = Legend(
 )
 """Three noisy classes of New York and their background."""
 
+_FEWER_CLASSES = (
+    "ours, for pretraining on fewer classes than are learnt later (Liu et al., IGARSS 2024, arXiv 2402.16164): "
+    "the noisy labels of its New York data are trees, buildings, roads and background (AutoGeoLabel, arXiv 2202.00067), and "
+    "Dynamic World's `built` holds buildings and roads; how that paper itself merged classes is not known here"
+)
+
+COVER_3 = Legend(
+    name="cover_3",
+    classes=("trees", "built", "background"),
+    colours=("#397d49", "#c4281b", "#d9d9d9"),
+    source=_FEWER_CLASSES,
+)
+"""Three classes: trees, built, and everything else."""
+
+COVER_2 = Legend(
+    name="cover_2", classes=("trees", "background"), colours=("#397d49", "#d9d9d9"), source=_FEWER_CLASSES
+)
+"""Two classes: trees, and everything else."""
+
 LEGENDS: Mapping[str, Legend] = MappingProxyType(
     {
         legend.name: legend
         for legend in (
             *(DYNAMIC_WORLD, OSM_LAND_USE, DFC2020_10, DFC2020_8),
             *(OPEN_EARTH_MAP, NYC_LAND_COVER, NYC_LIDAR),
+            *(COVER_3, COVER_2),
         )
     }
 )
@@ -325,6 +345,13 @@ _DFC2020_PAIRS = {
     "water": "water",
 }
 
+
+def _merged(source: Legend, target: Legend) -> LegendMapping:
+    """Classes of the same name stay, all others become background."""
+    pairs = {name: name if name in target.classes else "background" for name in source.classes}
+    return LegendMapping(source, target, MappingProxyType(pairs), origin=f"noldo.legend, {target.name}")
+
+
 MAPPINGS: Mapping[tuple[str, str], LegendMapping] = MappingProxyType(
     {
         (one.source.name, one.target.name): one
@@ -348,6 +375,9 @@ MAPPINGS: Mapping[tuple[str, str], LegendMapping] = MappingProxyType(
                 MappingProxyType({name: name for name in DFC2020_8.classes}),
                 origin="IEEE GRSS Data Fusion Contest 2020: savanna and snow are not in its labels",
             ),
+            _merged(DYNAMIC_WORLD, COVER_3),
+            _merged(DYNAMIC_WORLD, COVER_2),
+            _merged(COVER_3, COVER_2),
         )
     }
 )

@@ -58,6 +58,10 @@ def write_pseudo_labels(
         raise ConfigError(
             f"runs of legends {legend.name} and {', '.join(sorted(others))}: fuse those of one legend"
         )
+    if legend.name not in PRODUCT_OF_LEGEND:
+        raise ConfigError(
+            f"runs of legend {legend.name}: labels are stored in {', '.join(PRODUCT_OF_LEGEND)}; give runs that learnt one of those"
+        )
     found = find_subset(root, subset=subset)
     images = _Images(mappers, found.store)
     product = PRODUCT_OF_LEGEND[legend.name]

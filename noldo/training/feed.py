@@ -1,5 +1,6 @@
 """Batches for the loop: data sets, order and workers of one recipe."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -19,6 +20,8 @@ from noldo.training.task import Draw, Feed
 
 if TYPE_CHECKING:
     from noldo.published.tiles import PublishedTiles
+
+_LOG = logging.getLogger(__name__)
 
 Transform = Callable[[dict[str, Any]], dict[str, Any]]
 """Of a sample."""
@@ -223,7 +226,7 @@ def open_split(data: Data, *, split: str, modalities: Sequence[str], seed: int, 
     """
     found: Samples
     if data.layout == "noldo":
-        found = NoldoS12(
+        found = stored = NoldoS12(
             data.store,
             subset=data.subset,
             modalities=tuple(modalities),
@@ -231,9 +234,15 @@ def open_split(data: Data, *, split: str, modalities: Sequence[str], seed: int, 
             split=split,
             label_source=data.label_source,
             label_store=data.label_store,
+            legend=data.legend,
             seed=seed,
             **options,
         )
+        if stored.classes_left_out and split == "train":
+            _LOG.warning(
+                "%s: labels read as %s, where %s has no counterpart: pixels of it are left out",
+                data.store, data.legend, ", ".join(stored.classes_left_out),
+            )  # fmt: skip
     else:
         found = open_published(
             data, split=split, modalities=modalities, seed=seed, crop_px=options.get("crop_px")

@@ -76,6 +76,11 @@ class Data(Frozen):
         default=(),
         description="Names of classes whose pixels count as unlabelled, in learning and in judging, e.g. [unknown].",
     )
+    legend: str | None = Field(
+        default=None,
+        description="Read labels in this legend, e.g. cover_3 or cover_2 (noldo.legend), where a mapping is known; default: their "
+        "own.",
+    )
     bands: Literal[13, 12, 9, 3] = Field(default=13, description="Bands of Sentinel-2, as in CromSS.")
     inputs: Literal["scaled", "compat"] = Field(
         default="scaled",
@@ -107,6 +112,10 @@ class Data(Frozen):
         if self.layout == "noldo" and (given := [key for key in keys if getattr(self, key)]):
             raise ValueError(
                 f"{', '.join(given)}: of tiles, not of stores; leave it out, or name their layout"
+            )
+        if self.layout != "noldo" and self.legend is not None:
+            raise ValueError(
+                "legend: of stores, not of tiles, which have one legend a label source; leave it out"
             )
         return self
 
