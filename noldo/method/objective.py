@@ -99,6 +99,7 @@ def cross_modal_loss(
     settings: CrossModal,
     epoch: int,
     prior_NCHW: torch.Tensor | None = None,
+    trust_NHW: torch.Tensor | None = None,
     ranks: Ranks = ONE_RANK,
 ) -> CrossModalLoss:
     """The CromSS objective.
@@ -111,6 +112,8 @@ def cross_modal_loss(
         Counted from 0; only the selection asks for it.
     prior_NCHW
         Of `label_prior`, after the same crop and turns as the labels; needed for smoothing.
+    trust_NHW
+        How much each label counts, times what the selection says; None: 1.
     ranks
         Over whose pixels to select and normalise.
 
@@ -135,7 +138,7 @@ def cross_modal_loss(
         label, overlap = _segmentation(
             log_q_NCHW,
             target,
-            weights_NHW,
+            weights_NHW if trust_NHW is None else weights_NHW * trust_NHW,
             label_loss=settings.label_loss,
             with_dice=settings.with_dice,
             ranks=ranks,
@@ -167,6 +170,7 @@ def single_modal_loss(
     *,
     smoothing: Smoothing | None,
     prior_NCHW: torch.Tensor | None = None,
+    trust_NHW: torch.Tensor | None = None,
     label_loss: LabelLoss = cross_entropy,
     with_dice: bool = True,
     ranks: Ranks = ONE_RANK,
@@ -175,6 +179,8 @@ def single_modal_loss(
 
     Parameters
     ----------
+    trust_NHW
+        How much each label counts; None: 1.
     label_loss
         What stands for the cross-entropy.
     with_dice
@@ -187,6 +193,8 @@ def single_modal_loss(
     """
     target = _target(logits_NCHW, labels_NHW, smoothing=smoothing, prior_NCHW=prior_NCHW)
     weights_NHW = labelled(labels_NHW).to(torch.float32)
+    if trust_NHW is not None:
+        weights_NHW = weights_NHW * trust_NHW
     label, overlap = _segmentation(
         log_probabilities(logits_NCHW),
         target,

@@ -49,16 +49,17 @@ def averaged(network: Network, images: Mapping[str, torch.Tensor], *, views: Vie
     total: torch.Tensor | None = None
     for scale in views.scales:
         size = [max(1, round(length * scale)) for length in side]
-        scaled = {name: _resized(image, size) for name, image in images.items()}
+        scaled = {name: resized(image, size) for name, image in images.items()}
         for axes in FLIPS if views.flips else FLIPS[:1]:
             logits = network({name: image.flip(axes) for name, image in scaled.items()})
-            found = _resized(logits.float().softmax(dim=1).flip(axes), list(side))
+            found = resized(logits.float().softmax(dim=1).flip(axes), list(side))
             total = found if total is None else total + found
     assert total is not None, "views have a scale"
     return total / len(views)
 
 
-def _resized(image: torch.Tensor, size: list[int]) -> torch.Tensor:
+def resized(image: torch.Tensor, size: list[int]) -> torch.Tensor:
+    """(N, B, Y, X) at another size in pixels, bilinear, pixel centres kept."""
     if list(image.shape[-2:]) == size:
         return image
     return functional.interpolate(image, size=size, mode="bilinear", align_corners=False)

@@ -18,8 +18,8 @@ class Curves:
         self._writer = SummaryWriter(str(folder), purge_step=after + 1)
 
     def add(self, record: Mapping[str, Any]) -> None:
-        """Draw one line of metrics: its numbers of train and val, over steps."""
-        for group in ("train", "val"):
+        """Draw one line of metrics: its numbers of train, val and label correction, over steps."""
+        for group in ("train", "val", "correction"):
             for name, value in record.get(group, {}).items():
                 self._writer.add_scalar(f"{group}/{name}", value, record["step"])
         self._writer.add_scalar("lr", record["lr"], record["step"])

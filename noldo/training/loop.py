@@ -114,7 +114,8 @@ class Loop:
         while state.epoch < self._recipe.epochs and not self._is_over():
             self._rate.start_epoch(state.epoch)
             self._train_epoch()
-            self._task.end_epoch()
+            if facts := self._task.end_epoch():
+                self._log(facts)
             scores = self._validate()
             self._end_epoch(scores)
 

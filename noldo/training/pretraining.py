@@ -1,23 +1,30 @@
 """The task of pretraining: one or two modalities learn noisy labels, and two teach each other."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from noldo.method.confidence import log_probabilities
+from noldo.method.correction import divergence
 from noldo.method.objective import CrossModal, cross_modal_loss, single_modal_loss
 from noldo.method.ramps import Ramp
 from noldo.method.reduction import ONE_RANK, AllRanks, Ranks
 from noldo.method.robust_losses import LabelLoss
 from noldo.method.selection import Selection
 from noldo.method.smoothing import Smoothing
+from noldo.prediction.views import resized
 from noldo.training.augment import centre
+from noldo.training.correcting import Correcting
+from noldo.training.correction_keys import Adele
 from noldo.training.counts import Counts, of_outputs
 from noldo.training.losses import named_terms
 from noldo.training.recipe import Method, PretrainRecipe
 from noldo.training.sample_figure import Shown
-from noldo.training.task import Batch, Stateless
+from noldo.training.task import Batch
 from noldo.training.views import View, augmented, moved, prior_of, shown_labels
 
 
@@ -53,7 +60,22 @@ def ranks_of(method: Method, *, num_ranks: int) -> Ranks:
     return AllRanks() if method.over_ranks and num_ranks > 1 else ONE_RANK
 
 
-class Pretraining(Stateless):
+def logits_of(
+    network: nn.Module, images: Mapping[str, torch.Tensor], *, modalities: Sequence[str]
+) -> dict[str, torch.Tensor]:
+    """Modality to (N, C, Y, X) of a network of these modalities.
+
+    Parameters
+    ----------
+    images
+        Modality to (N, B, Y, X).
+    """
+    names = sorted(modalities)  # networks of two take S1 first
+    found = network(*(images[name] for name in names))
+    return dict(zip(names, found if len(names) > 1 else (found,), strict=True))
+
+
+class Pretraining:
     """See `noldo.training.task.Task`."""
 
     def __init__(
@@ -66,12 +88,14 @@ class Pretraining(Stateless):
         label_loss: LabelLoss,
         num_ranks: int,
         device: torch.device,
+        correction: Correcting | None = None,
     ) -> None:
         self.network = network
         self._recipe = recipe
         self._inputs = inputs.to(device)
         self._num_classes = num_classes
         self._objective = objective_of(recipe.method, label_loss=label_loss)
+        self._correction = correction
         self._ranks = ranks_of(recipe.method, num_ranks=num_ranks)
         self._counts = Counts(recipe.modalities, num_classes=num_classes, device=device)
 
@@ -80,7 +104,57 @@ class Pretraining(Stateless):
         recipe = self._recipe
         whole = self._whole(batch)
         view = augmented(whole, ids=batch["id"], settings=recipe.augmentation, seed=recipe.seed, epoch=epoch)
-        return self._terms(self._logits(network, view), view, objective=self._objective, epoch=epoch)
+        logits = self._logits(network, view)
+        if self._correction is None:
+            return self._terms(logits, view, objective=self._objective, epoch=epoch)
+        found = self._correction.corrected(view.images, view.labels)
+        self._correction.watch(logits, view.labels, new=found.labels)
+        learnt = replace(view, labels=found.labels)
+        terms = self._terms(logits, learnt, objective=self._objective, epoch=epoch, trust=found.trust)
+        return terms | self._divergence(network, view, logits, loss=terms["loss"])
+
+    def _divergence(
+        self, network: nn.Module, view: View, logits: Mapping[str, torch.Tensor], *, loss: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        """The loss with ADELE's consistency of scales in it, and that term; nothing, if it is not asked for."""
+        settings = self._recipe.method.correction
+        if not isinstance(settings, Adele) or not settings.consistency_weight:
+            return {}
+        side = list(view.labels.shape[-2:])
+        at_scales = {name: [one] for name, one in logits.items()}
+        for scale in settings.scales:
+            if scale == 1:
+                continue
+            size = [max(1, round(length * scale)) for length in side]
+            small = replace(view, images={name: resized(image, size) for name, image in view.images.items()})
+            for name, found in self._logits(network, small).items():
+                at_scales[name].append(resized(found.float(), side))
+        term = sum(
+            (
+                divergence([log_probabilities(one) for one in each], confidence=settings.confidence)
+                for each in at_scales.values()
+            ),
+            start=torch.zeros_like(loss),
+        )
+        return {"loss": loss + settings.consistency_weight * term, "scales": term}
+
+    def stepped(self) -> None:
+        """A teacher, if there is one, follows."""
+        if self._correction is not None:
+            self._correction.stepped(self.network)
+
+    def end_epoch(self) -> Mapping[str, Any] | None:
+        """What was corrected."""
+        return None if self._correction is None else self._correction.end_epoch()
+
+    def state(self) -> dict[str, Any]:
+        """Of the correction of labels; the rest is in the network."""
+        return {} if self._correction is None else {"correction": self._correction.state()}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from such a state."""
+        if self._correction is not None:
+            self._correction.load_state(state["correction"])
 
     def start_validation(self) -> None:
         """Forget the epoch before."""
@@ -133,10 +207,7 @@ class Pretraining(Stateless):
         return View(self._inputs(batch), shown_labels(batch), prior)
 
     def _logits(self, network: nn.Module, view: View) -> dict[str, torch.Tensor]:
-        """Modality to (N, C, Y, X)."""
-        names = sorted(self._recipe.modalities)  # networks of two take S1 first
-        found = network(*(view.images[name] for name in names))
-        return dict(zip(names, found if len(names) > 1 else (found,), strict=True))
+        return logits_of(network, view.images, modalities=self._recipe.modalities)
 
     def _terms(
         self,
@@ -146,6 +217,7 @@ class Pretraining(Stateless):
         objective: CrossModal,
         epoch: int,
         ranks: Ranks | None = None,
+        trust: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor]:
         ranks = self._ranks if ranks is None else ranks
         if len(logits) == 1:
@@ -155,6 +227,7 @@ class Pretraining(Stateless):
                 view.labels,
                 smoothing=objective.smoothing,
                 prior_NCHW=view.prior,
+                trust_NHW=trust,
                 label_loss=objective.label_loss,
                 with_dice=objective.with_dice,
                 ranks=ranks,
@@ -167,6 +240,7 @@ class Pretraining(Stateless):
             settings=objective,
             epoch=epoch,
             prior_NCHW=view.prior,
+            trust_NHW=trust,
             ranks=ranks,
         )
         return {

@@ -13,7 +13,8 @@ from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from noldo.errors import ConfigError
 from noldo.frozen import Frozen
-from noldo.training.loss_keys import CrossEntropy, LossKeys, ReleasedSymmetric
+from noldo.training.correction_keys import CorrectionKeys, Objects
+from noldo.training.loss_keys import Corrected, CrossEntropy, LossKeys, ReleasedSymmetric
 from noldo.training.self_train_keys import SelfTraining
 
 Modality = Literal["s1_grd", "s2_l1c", "rgb", "aerial", "sar_amplitude"]
@@ -217,6 +218,10 @@ class Method(Frozen):
         default="ce", description="Loss between the two predictions."
     )
     consistency_weight: float = Field(default=1.0, ge=0, description="Of that loss; 0: none.")
+    correction: CorrectionKeys | None = Field(
+        default=None,
+        description="How a teacher corrects labels while they are learnt; null: they stay as they are.",
+    )
     over_ranks: bool = Field(
         default=False,
         description="Select among the pixels of all ranks, and average over them; as published: each rank alone.",
@@ -228,6 +233,27 @@ class Method(Frozen):
             raise ValueError(f"loss {self.loss.name} is defined for hard labels; write `smoothing: null`")
         if self.selection is not None and isinstance(self.loss, ReleasedSymmetric):
             raise ValueError("loss sce_released is as released, without weights; write `selection: null`")
+        return self
+
+    @model_validator(mode="after")
+    def _corrected_labels_stand_for_themselves(self) -> Self:
+        if self.correction is None:
+            return self
+        name = self.correction.name
+        if self.smoothing is not None:
+            raise ValueError(
+                f"correction {name}: the prior of smoothing is of the labels as they are stored; write `smoothing: null`"
+            )
+        if isinstance(self.loss, Corrected):
+            raise ValueError(
+                f"correction {name}: the matrix of loss {self.loss.name} is of the labels as they are stored; choose one of both"
+            )
+        if (
+            isinstance(self.correction, Objects)
+            and self.correction.soften_px > 1
+            and isinstance(self.loss, ReleasedSymmetric)
+        ):
+            raise ValueError("loss sce_released is as released, without weights; write `soften_px: 1`")
         return self
 
 
@@ -277,6 +303,16 @@ class PretrainRecipe(Run):
         default="middle", description="One decoder for both modalities, or two networks; not used with one."
     )
     method: Method = Method()
+
+    @model_validator(mode="after")
+    def _a_correction_begins_before_the_end(self) -> Self:
+        correction = self.method.correction
+        if correction is not None and correction.first_epoch() >= self.epochs:
+            raise ValueError(
+                f"method.correction {correction.name} can't begin before {correction.first_epoch()} epochs are done, and the run has "
+                f"{self.epochs}; write more epochs, or let it begin earlier (from_epoch, windows)"
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_modality_has_no_partner(self) -> Self:

@@ -17,6 +17,7 @@ from noldo.atomic import atomic_file
 from noldo.errors import ConfigError, StoreError
 from noldo.models.input_step import InputStep
 from noldo.scores import Scores, scores_of
+from noldo.training.correcting import Correcting, Surroundings
 from noldo.training.counts import summary
 from noldo.training.feed import (
     Samples,
@@ -32,7 +33,7 @@ from noldo.training.loop import Loop
 from noldo.training.losses import label_loss_of
 from noldo.training.networks import build_pretraining, build_transfer, keeper_of
 from noldo.training.paired import order_of_source, with_target
-from noldo.training.pretraining import Pretraining
+from noldo.training.pretraining import Pretraining, logits_of
 from noldo.training.recipe import (
     OneModality,
     Plateau,
@@ -162,7 +163,13 @@ def _device_name(fabric: Fabric) -> str:
 def _pretrain(recipe: PretrainRecipe, folder: RunFolder, fabric: Fabric, running: Running) -> dict[str, Any]:
     labels = "all" if recipe.method.smoothing is not None else "season"
     train, val = (
-        open_split(recipe.data, split=split, modalities=recipe.modalities, seed=recipe.seed, labels=labels)
+        open_split(
+            recipe.data,
+            split=split,
+            modalities=recipe.modalities,
+            seed=recipe.seed,
+            labels=labels,
+        )
         for split in ("train", "val")
     )
     where = recipe.data.where
@@ -181,6 +188,7 @@ def _pretrain(recipe: PretrainRecipe, folder: RunFolder, fabric: Fabric, running
         label_loss=label_loss,
         num_ranks=fabric.world_size,
         device=fabric.device,
+        correction=_correction(recipe, network, classes=train.legend.classes, fabric=fabric),
     )
     feed = _feed(recipe, train, val, inputs, fabric)
     loop = _loop(task, feed, recipe=recipe, folder=folder, fabric=fabric, running=running)
@@ -193,6 +201,25 @@ def _pretrain(recipe: PretrainRecipe, folder: RunFolder, fabric: Fabric, running
     num_locations = len(val) if recipe.data.max_val is None else min(recipe.data.max_val, len(val))
     require_labels(next(iter(confusions.values())), where=f"{where}, split val")
     return result | results_of_outputs(confusions, classes=classes, num_locations=num_locations)
+
+
+def _correction(
+    recipe: PretrainRecipe, network: torch.nn.Module, *, classes: Sequence[str], fabric: Fabric
+) -> Correcting | None:
+    if recipe.method.correction is None:
+        return None
+    return Correcting(
+        recipe.method.correction,
+        student=network,
+        predict=partial(logits_of, modalities=recipe.modalities),
+        classes=classes,
+        around=Surroundings(
+            fabric.device,
+            num_ranks=fabric.world_size,
+            is_first_rank=fabric.is_global_zero,
+            autocast=fabric.autocast,
+        ),
+    )
 
 
 def _require_measure(recipe: Recipe, val: Samples, *, where: str) -> None:

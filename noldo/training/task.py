@@ -60,8 +60,8 @@ class Task(Protocol):
         """The optimiser made a step: a teacher follows."""
         ...
 
-    def end_epoch(self) -> None:
-        """All steps of an epoch are done."""
+    def end_epoch(self) -> Mapping[str, Any] | None:
+        """All steps of an epoch are done; a line for the metrics, if there is anything to say."""
         ...
 
     def state(self) -> dict[str, Any]:

@@ -46,7 +46,7 @@ class WandbCurves:
         """One line of metrics."""
         numbers = {
             f"{group}/{name}": value
-            for group in ("train", "val")
+            for group in ("train", "val", "correction")
             for name, value in record.get(group, {}).items()
         }
         self._run.log(numbers | {"lr": record["lr"], "epoch": record["epoch"]}, step=record["step"])
