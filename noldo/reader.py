@@ -28,8 +28,8 @@ from noldo.shard_paths import shard_file
 from noldo.shards import ABSENT, ShardGrid, parse_index
 from noldo.store import StoreLayout, parse_layout
 
-MAX_OPEN_FILES = 256
-"""Local shard files that stay open; a process may have 1024 files in all."""
+MAX_OPEN_FILES = 64
+"""Shard files of one store that stay open: a process may have 1024 files in all, and many stores."""
 
 MIN_BUFFER_BYTES = 2**20
 """Memory that each thread reads into."""
@@ -316,15 +316,15 @@ class StoreReader:
                     "delete this shard and run the build again"
                 )
         file = shard_file(array.spec.name, array.num_axes, shard)
-        first = entries[0][0]
-        span = entries[-1][0] + entries[-1][1] - first
-        if len(entries) > 1 and span != sum(length for _, length in entries):
-            return [self.files.read_range(file, start=start, length=length) for start, length in entries]
-        block = self.files.view_range(file, start=first, length=span)
         if len(entries) == 1:
-            return [block]
-        view = memoryview(block)
-        return [view[start - first : start - first + length] for start, length in entries]
+            ((start, length),) = entries
+            return [self.files.view_range(file, start=start, length=length)]
+        ends = [start + length for start, length in entries]
+        if ends[:-1] != [start for start, _ in entries[1:]]:
+            return [self.files.read_range(file, start=start, length=length) for start, length in entries]
+        first = entries[0][0]
+        view = memoryview(self.files.view_range(file, start=first, length=ends[-1] - first))
+        return [view[start - first : end - first] for (start, _), end in zip(entries, ends, strict=True)]
 
     def _index(self, array: "_Array", shard: int) -> list[tuple[int, int]]:
         """Offset and length of each chunk."""

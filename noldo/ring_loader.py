@@ -10,6 +10,7 @@ import signal
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol, cast
@@ -49,8 +50,8 @@ class _Field:
 class RingLoader:
     """Iterates over batches, as a DataLoader with the same data set and `batches` would; order and values are the same.
 
-    The tensors of a batch are valid until the next one is asked for, and its copy to a GPU until it is done: clone what is
-    kept longer. The process starts with the first iteration, and ends with the loader or with its parent.
+    The tensors of a batch are valid until the next one is asked for, or, on a GPU, until the copies that the current stream was
+    asked for before are done: clone what is kept longer. The process starts with the first iteration, and ends with the loader or with its parent.
 
     Parameters
     ----------
@@ -78,6 +79,7 @@ class RingLoader:
     ) -> None:
         self._process: Any = None
         self._connection: Connection | None = None
+        self._slots: list[Slot] = []
         if num_threads < 1 or num_slots < MIN_SLOTS or batch_size < 1:
             raise ConfigError(
                 f"{num_threads} threads, {num_slots} slots, batches of {batch_size}: expected 1, {MIN_SLOTS} and 1 at least"
@@ -104,9 +106,11 @@ class RingLoader:
             If the process that reads has died.
         """
         connection = self._started()
+        if (pending := _after_copies()) is not None:
+            pending.synchronize()  # those of an iteration before, whose slots are all free now
         self._generation += 1
         generation, plan = self._generation, [list(one) for one in self._batches]
-        connection.send((generation, plan, list(range(len(self._slots)))))
+        self._tell(connection, (generation, plan, list(range(len(self._slots)))))
         lent: deque[tuple[int, torch.cuda.Event | None]] = deque()
         for positions in plan:
             slot = self._next_slot(connection, generation)
@@ -134,6 +138,9 @@ class RingLoader:
 
     def __del__(self) -> None:
         self.close()
+        if torch.cuda.is_available():
+            for array in (array for slot in self._slots for array in slot.values()):
+                torch.cuda.cudart().cudaHostUnregister(array.data_ptr())  # type: ignore[no-untyped-call]
 
     def _started(self) -> Connection:
         if self._connection is None:
@@ -154,6 +161,10 @@ class RingLoader:
     def _next_slot(self, connection: Connection, generation: int) -> int:
         """The slot that holds the next batch; those of an iteration that was given up are passed over."""
         while True:
+            if generation != self._generation:
+                raise StoreError(
+                    "this iteration of a RingLoader ended when another one began; use one at a time"
+                )
             if connection not in wait([connection, self._process.sentinel]):
                 raise self._died()
             try:
@@ -246,8 +257,12 @@ class _Server:
     def _fill(self, slot: Slot, positions: Sequence[int]) -> None:
         """Samples into a slot, by several threads."""
         arrays = {name: array.numpy() for name, array in slot.items()}
-        # The list waits for all, and raises what any of them raised.
-        list(self._pool.map(lambda place: self._copy(arrays, place, positions[place]), range(len(positions))))
+        copies = [
+            self._pool.submit(self._copy, arrays, place, position) for place, position in enumerate(positions)
+        ]
+        wait_for(copies)  # all of them, before any error is told: the slot may be filled anew then
+        for one in copies:
+            one.result()
 
     def _copy(self, arrays: Mapping[str, np.ndarray], place: int, position: int) -> None:
         sample = self._samples[position]
@@ -283,7 +298,8 @@ def _slot_of(fields: Sequence[_Field], batch_size: int) -> Slot:
         array = torch.empty(batch_size, *one.shape, dtype=one.dtype)
         array.share_memory_()  # type: ignore[no-untyped-call]  # torch does not type it
         if torch.cuda.is_available():
-            torch.cuda.cudart().cudaHostRegister(array.data_ptr(), array.nbytes, 0)  # type: ignore[no-untyped-call]
+            code = torch.cuda.cudart().cudaHostRegister(array.data_ptr(), array.nbytes, 0)  # type: ignore[no-untyped-call]
+            torch.cuda.check_error(code)
         slot[one.name] = array
     return slot
 

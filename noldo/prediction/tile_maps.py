@@ -47,7 +47,8 @@ def map_tiles(
     Parameters
     ----------
     out
-        Folder of the maps; those that are there are not made again. As `train/labels` of a folder, it is a `data.label_store`.
+        Folder of the maps; those that are there are not made again. As `train/labels` of a folder (by regions for
+        openearthmap, as its images), it is a `data.label_store`.
 
     Returns
     -------

@@ -62,6 +62,13 @@ class Labels:
         table[UNLABELLED] = UNLABELLED
         return table
 
+    def by_id(self) -> Numbers:
+        """The table of maps that networks of this legend made: numbers are class ids."""
+        table = np.full(256, NOT_A_NUMBER, np.int16)
+        table[: len(self.legend.classes)] = np.arange(len(self.legend.classes))
+        table[UNLABELLED] = UNLABELLED
+        return table
+
 
 @dataclass(frozen=True)
 class Layout:

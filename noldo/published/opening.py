@@ -44,7 +44,8 @@ def open_tiles(
     label_source
         nyc: `truth` or `noisy`; None: the first that the layout has.
     label_store
-        Another folder of the same layout with labels; splits that it has none of keep their own.
+        Another folder of the same layout with labels by class id, as `noldo predict` writes maps; splits that it has none of
+        keep their own, and so does val of a fold: it is judged by the labels of the data set.
     folders, class_numbers
         Other names of folders and numbers of classes than the layout's; see `Layout.renamed` and `Labels.table`.
     fold
@@ -70,14 +71,18 @@ def open_tiles(
     labels = known.label_source(label_source)
     numbers = labels.table(class_numbers)
     is_drawn = fold is not None and split in ("train", "val")
+    is_judged = is_drawn and split == "val"
+    label_root = None if label_store is None or is_judged else Path(label_store)
     tiles = list_tiles(
         Path(root),
         known,
         split="train" if is_drawn else split,
         modalities=modalities,
         label_folder=labels.folder if with_labels else None,
-        label_root=None if label_store is None else Path(label_store),
+        label_root=label_root,
     )
+    if label_root is not None and any(tile.label and tile.label.is_relative_to(label_root) for tile in tiles):
+        numbers = labels.by_id()
     if fold is not None and is_drawn:
         one = Fold.parse(fold)
         of_tiles = folds_of(

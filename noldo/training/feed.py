@@ -13,6 +13,7 @@ from noldo.dataset import NoldoS12
 from noldo.errors import ConfigError, StoreError
 from noldo.legend import Legend
 from noldo.products import UNLABELLED
+from noldo.ring_loader import RingLoader
 from noldo.training.label_noise import with_noise
 from noldo.training.recipe import Data, LabelNoise
 from noldo.training.sampler import EpochBatches, Shares, same_size_batches
@@ -312,7 +313,7 @@ def open_unlabelled(
     )
 
 
-def class_counts(data: Data, *, seed: int) -> np.ndarray:
+def class_counts(data: Data, *, modality: str, seed: int) -> np.ndarray:
     """Labelled pixels of each location of train, as far as it is learnt from: (sample, class), all seasons together.
 
     Every label of the split is read once.
@@ -322,7 +323,9 @@ def class_counts(data: Data, *, seed: int) -> np.ndarray:
     ConfigError, StoreError
         If the store has no such labels, none at all, or some that are no class.
     """
-    data_set = open_split(data, split="train", modalities=(), seed=seed, season="all", labels="all")
+    # Tiles are listed, and partly unlabelled, by their images; of stores, labels alone are read.
+    modalities = () if data.layout == "noldo" else (modality,)
+    data_set = open_split(data, split="train", modalities=modalities, seed=seed, season="all", labels="all")
     num_classes = len(data_set.legend.classes)
     where = f"{data.where}, split train"
     counts = np.zeros((len(first_of(data_set, data.max_train)), num_classes), np.int64)
@@ -372,7 +375,7 @@ def make_feed(
             val, data=data, batch_size=batch_size, rank=rank, num_ranks=num_ranks, limit=data.max_val
         )
     return Feed(
-        train=loader_of(learnt, order, data=data),
+        train=train_batches(learnt, order, data=data, batch_size=batch_size),
         order=order,
         set_epoch=train.set_epoch,
         check=partial(refuse_odd_labels, legend=train.legend, where=data.where),
@@ -403,8 +406,17 @@ def first_of(data_set: Samples, limit: int | None) -> Subset[dict[str, Any]]:
     return Subset(cast(Dataset[dict[str, Any]], data_set), range(count))
 
 
+def train_batches(
+    data_set: Any, order: EpochBatches, *, data: Data, batch_size: int
+) -> DataLoader[Any] | RingLoader:
+    """Batches of train, of samples of one size, read as a recipe asks for."""
+    if data.loader == "workers":
+        return loader_of(data_set, order, data=data)
+    return RingLoader(data_set, batches=order, batch_size=batch_size, num_threads=max(1, data.num_workers))
+
+
 def loader_of(data_set: Any, batches: Any, *, data: Data) -> DataLoader[Any]:
-    """Batches of samples, read by the processes that a recipe asks for.
+    """Batches of samples, read by processes of torch.
 
     Parameters
     ----------

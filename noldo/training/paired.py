@@ -1,19 +1,16 @@
 """A labelled source and an unlabelled target, step by step: batches of the one, each with a batch of the other."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
-
-from torch.utils.data import DataLoader
 
 from noldo.training.feed import (
     MakeOrder,
     class_counts,
     crop_to_load,
     first_of,
-    loader_of,
     open_unlabelled,
+    train_batches,
 )
 from noldo.training.recipe import SelfTrainRecipe
 from noldo.training.sampler import EpochBatches, RareClassBatches, Shares
@@ -27,9 +24,9 @@ TARGET = "target"
 class _Pairs:
     """Batches of an epoch: sample i of the source stands beside sample i of the target."""
 
-    source: DataLoader[Any]
+    source: Iterable[Batch]
     source_order: EpochBatches
-    target: DataLoader[Any]
+    target: Iterable[Batch]
     target_order: EpochBatches
 
     def __iter__(self) -> Iterator[Batch]:
@@ -51,7 +48,7 @@ def order_of_source(recipe: SelfTrainRecipe) -> MakeOrder:
     rare, steps = recipe.method.rare_classes, recipe.steps_per_epoch
     if rare is None:
         return partial(EpochBatches, steps_per_epoch=steps)
-    counts = class_counts(recipe.data, seed=recipe.seed)
+    counts = class_counts(recipe.data, modality=recipe.modality, seed=recipe.seed)
     return partial(RareClassBatches, counts=counts, temperature=rare.temperature, steps_per_epoch=steps)
 
 
@@ -74,11 +71,15 @@ def with_target(source: Feed, *, recipe: SelfTrainRecipe, rank: int, num_ranks: 
     shares = Shares(len(learnt), batch_size=recipe.batch_size, num_ranks=num_ranks, rank=rank)
     shares.check(where=f"{where}, split train")
     order = EpochBatches(shares, seed=recipe.seed, steps_per_epoch=source.steps_per_epoch)
-    assert isinstance(source.train, DataLoader), "make_feed makes one"
 
     def set_epoch(epoch: int) -> None:
         source.set_epoch(epoch)
         target.set_epoch(epoch)
 
-    pairs = _Pairs(source.train, source.order, loader_of(learnt, order, data=data), order)
+    pairs = _Pairs(
+        source.train,
+        source.order,
+        train_batches(learnt, order, data=data, batch_size=recipe.batch_size),
+        order,
+    )
     return replace(source, train=pairs, set_epoch=set_epoch)

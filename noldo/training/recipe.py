@@ -92,8 +92,15 @@ class Data(Frozen):
         default=None,
         description="Errors put into the labels of train, by seed; val and test stay as they are.",
     )
+    loader: Literal["workers", "ring"] = Field(
+        default="workers",
+        description="How train is read: by `num_workers` processes of torch a rank; or by one process with so many threads, through "
+        "memory that is used again (noldo.ring_loader): faster, in the same order and to the same weights.",
+    )
     num_workers: int = Field(
-        default=4, ge=0, description="Processes a rank that read samples; 0: in the loop itself."
+        default=4,
+        ge=0,
+        description="Processes (ring: threads) a rank that read samples; 0: in the loop itself (ring: one thread).",
     )
     max_train: int | None = Field(
         default=None, ge=1, description="Only the first so many locations of train, in sample order."
@@ -399,7 +406,7 @@ class TransferRecipe(OneModality):
     kind: Literal["transfer"] = "transfer"
 
 
-_OF_LABELS = ("label_source", "label_store", "ignore_classes", "noise")
+_OF_LABELS = ("label_source", "label_store", "class_numbers", "ignore_classes", "legend", "noise")
 
 
 class SelfTrainRecipe(OneModality):

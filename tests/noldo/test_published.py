@@ -1,11 +1,13 @@
 """Data sets in the layouts that others published."""
 
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -311,3 +313,27 @@ def one_line(kind: type[NoldoError], words: str, call: Any) -> None:
     with pytest.raises(kind, match=words) as caught:
         call()
     assert "\n" not in str(caught.value)
+
+
+def test_a_fold_is_judged_by_the_labels_of_the_data_set_and_learnt_by_others(tmp_path):
+    root, other = write_dfc(tmp_path / "contest"), tmp_path / "pseudo"
+    shutil.copytree(root / "train" / "labels", other / "train" / "labels")
+    options = {"layout": "dfc2025", "modalities": ("sar_amplitude",), "fold": "1/2", "label_store": other}
+    learnt, judged = (open_tiles(root, split=split, **options) for split in ("train", "val"))
+    assert all(tile.label.is_relative_to(other) for tile in learnt.tiles)
+    assert all(tile.label.is_relative_to(root) for tile in judged.tiles)
+
+
+def test_labels_that_a_network_made_are_class_ids_whatever_the_data_sets_own_numbers(tmp_path):
+    root, other = write_nyc(tmp_path / "nyc"), tmp_path / "pseudo"
+    for path in (root / "train" / "truth").iterdir():
+        with rasterio.open(path) as file:
+            numbers = file.read()
+        ids = np.where(numbers == 0, 255, numbers - 1).astype(np.uint8)
+        write_tif(other / "train" / "truth" / path.name, ids)
+    own, made = (
+        open_tiles(root, layout="nyc", split="train", modalities=("aerial",), label_store=store)
+        for store in (None, other)
+    )
+    for position in range(len(own)):
+        assert torch.equal(own[position]["mask"], made[position]["mask"])

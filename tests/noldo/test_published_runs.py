@@ -105,7 +105,13 @@ def test_optical_tiles_teach_the_contests_images_without_their_labels(contest, t
     for path in (contest / "train" / "labels").iterdir():
         assert path.is_file()  # there, and not read: a target has none
     target = {"layout": "dfc2025", "store": str(contest), "num_workers": 0}
-    wanted = recipe("self_train", store, "openearthmap", target=target, modality="rgb", judged_split="val")
+    wanted = recipe(
+        *("self_train", store, "openearthmap"),
+        target=target,
+        modality="rgb",
+        judged_split="val",
+        method={"rare_classes": {}},
+    )
     result = run_recipe(wanted, out=tmp_path / "run")
     assert result["num_pixels"] > 0
     assert {"mixed", "trust"} <= set(

@@ -14,7 +14,7 @@ from noldo.errors import ConfigError, ShardMissingError, StoreError
 from noldo.ring_loader import RingLoader
 from noldo.store import shard_path
 from noldo.training.sampler import EpochBatches, Shares
-from tests.noldo.made_up_data_set import DataSet
+from tests.noldo.made_up_data_set import DataSet, write_data_set
 
 Batches = list[dict[str, torch.Tensor]]
 
@@ -69,7 +69,8 @@ def test_the_last_batch_may_be_smaller(data_set: DataSet) -> None:
     loader.close()
 
 
-def test_what_reading_raises_is_raised_here(data_set: DataSet) -> None:
+def test_what_reading_raises_is_raised_here(tmp_path) -> None:
+    data_set = write_data_set(tmp_path)
     spec = next(one for one in data_set.layout.specs if one.name == "s1_grd_10m")
     shard_path(data_set.store, spec, 1).unlink()
     samples = NoldoS12(data_set.root, split=None)
@@ -126,3 +127,22 @@ def test_too_little_of_anything_is_refused(options: dict[str, int]) -> None:
 def test_values_that_no_tensor_holds_are_refused() -> None:
     with pytest.raises(ConfigError, match="sample key name: str"):
         RingLoader([{"name": "x", "value": np.int64(3)}], batches=[[0]], batch_size=1)
+
+
+def test_a_reader_that_died_between_iterations_is_told_too(data_set: DataSet) -> None:
+    loader = RingLoader(NoldoS12(data_set.root, split=None), batches=[[0]], batch_size=1)
+    copies(loader)
+    psutil.Process(loader.process_id).kill()
+    psutil.Process(loader.process_id).wait(20)
+    with pytest.raises(StoreError, match="the process that reads samples ended"):
+        copies(loader)
+
+
+def test_an_iteration_that_another_one_replaced_says_so(data_set: DataSet) -> None:
+    loader = RingLoader(NoldoS12(data_set.root, split=None), batches=[[0], [1], [2]], batch_size=1)
+    first = iter(loader)
+    next(first)
+    assert len(copies(loader)) == 3
+    with pytest.raises(StoreError, match="ended when another one began"):
+        list(first)
+    loader.close()

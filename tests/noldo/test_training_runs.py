@@ -467,6 +467,15 @@ def test_a_network_with_dropout_goes_on_to_the_same_weights(store, tmp_path, loo
     assert_same_weights(tmp_path / "stopped", tmp_path / "whole")
 
 
+def test_a_ring_of_memory_gives_the_same_weights_also_when_the_run_goes_on_with_it(store, tmp_path):
+    run_recipe(pretrain_recipe(store.root), out=tmp_path / "workers")
+    data = {"store": str(store.root), "bands": 3, "num_workers": 2, "loader": "ring"}
+    with pytest.raises(RunInterruptedError):
+        run_recipe(pretrain_recipe(store.root), out=tmp_path / "ring", running=stop_after(3))
+    run_recipe(pretrain_recipe(store.root, data=data), out=tmp_path / "ring")
+    assert_same_weights(tmp_path / "ring", tmp_path / "workers")
+
+
 def test_a_run_goes_on_with_as_many_devices_only(store, tmp_path):
     recipe = pretrain_recipe(store.root)
     with pytest.raises(RunInterruptedError):
