@@ -56,6 +56,11 @@ app.command(
     name="pseudo-label",
     help="Label the locations of a store by the networks of runs, as labels beside it.",
 )
+app.command(
+    "noldo.layers.commands:layers",
+    name="layers",
+    help="Compare networks that learnt noisy and clean labels, layer by layer.",
+)
 
 DataSet = Annotated[
     str, Parameter(help="A results folder, or one store in it (dw.zarr); info and preview take URLs, too.")

@@ -56,7 +56,7 @@ def write_study_figure(path: Path, lines: Sequence[Line], *, curves: CurvesFigur
     picture = Picture(figsize=(width, 4.2), layout="constrained")
     all_axes = picture.subplots(1, len(curves.panels), sharey=True, squeeze=False)[0]
     for axes, (name, columns) in zip(all_axes, curves.panels.items(), strict=True):
-        _draw(axes, curves_of(lines, columns=columns, score="miou"), xs=sorted(columns))
+        draw_curves(axes, curves_of(lines, columns=columns, score="miou"), xs=sorted(columns))
         axes.set_title(name)
         axes.set_xlabel(curves.x)
     all_axes[0].set_ylabel("mIoU (%)")
@@ -66,7 +66,8 @@ def write_study_figure(path: Path, lines: Sequence[Line], *, curves: CurvesFigur
         picture.savefig(file, format="png", dpi=130, metadata={"Software": None})
 
 
-def _draw(axes: "Axes", found: dict[str, list[tuple[float, Figure]]], *, xs: Sequence[float]) -> None:
+def draw_curves(axes: "Axes", found: dict[str, list[tuple[float, Figure]]], *, xs: Sequence[float]) -> None:
+    """Draw a curve a name: means as points, standard deviations as bars, over the same values of x."""
     span = (max(xs) - min(xs)) or 1.0
     for position, (row, points) in enumerate(found.items()):
         shift = (position - (len(found) - 1) / 2) * _DODGE * span

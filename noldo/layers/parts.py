@@ -1,0 +1,5 @@
+"""What `noldo layers` measures."""
+
+from typing import Literal
+
+Part = Literal["similarity", "probe", "reset", "transplant"]
