@@ -91,7 +91,14 @@ class Correcting:
         self._begun: set[int] = set()
         """Ids of the classes that are corrected."""
 
-    def corrected(self, images: Mapping[str, torch.Tensor], labels: torch.Tensor) -> Corrected:
+    @property
+    def adds_labels(self) -> bool:
+        """Whether labels come where there were none."""
+        return isinstance(self._settings, Objects)
+
+    def corrected(
+        self, images: Mapping[str, torch.Tensor], labels: torch.Tensor, *, seen: torch.Tensor | None = None
+    ) -> Corrected:
         """The labels of one step, corrected as far as that has begun.
 
         Parameters
@@ -100,10 +107,15 @@ class Correcting:
             Modality to (N, B, Y, X), as the student sees them.
         labels
             (N, Y, X), as they are stored.
+        seen
+            (N, Y, X) bool, where labels may be added: not where networks see a constant. None: everywhere.
         """
         if not self._begun:
             return Corrected(labels, None)
-        return self._apply(labels, self._probabilities(images))
+        probabilities = self._probabilities(images)
+        if seen is not None:
+            probabilities = probabilities * seen[:, None]  # sure of nothing
+        return self._apply(labels, probabilities)
 
     def watch(self, logits: Mapping[str, torch.Tensor], labels: torch.Tensor, *, new: torch.Tensor) -> None:
         """Count one step: how the student's predictions agree with the labels as they are stored, and what was corrected (`new`).

@@ -51,10 +51,16 @@ class Adele(ByTeacher):
 
 
 class ByAccuracy(ByTeacher):
-    """Begins once for all classes, at an epoch that is given, or found in the curve of training accuracy (AIO2)."""
+    """Begins once for all classes, at an epoch that is given, or when AIO2's rule finds one in the curve of training accuracy.
+
+    AIO2 then goes back to the weights of the epoch found, which lies before. Here nothing is loaded again: correction begins with
+    the teacher as it is when the rule has found it.
+    """
 
     from_epoch: int | None = Field(
-        default=None, ge=1, description="Epochs that are learnt before; null: found by AIO2's rule."
+        default=None,
+        ge=1,
+        description="Epochs that are learnt before; null: until AIO2's rule finds a place to begin. Weights are not set back to it.",
     )
     windows: tuple[Window, ...] = Field(
         default=WINDOWS,

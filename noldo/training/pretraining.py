@@ -17,6 +17,7 @@ from noldo.method.robust_losses import LabelLoss
 from noldo.method.selection import Selection
 from noldo.method.smoothing import Smoothing
 from noldo.prediction.views import resized
+from noldo.products import UNLABELLED
 from noldo.training.augment import centre
 from noldo.training.correcting import Correcting
 from noldo.training.correction_keys import Adele
@@ -25,7 +26,7 @@ from noldo.training.losses import named_terms
 from noldo.training.recipe import Method, PretrainRecipe
 from noldo.training.sample_figure import Shown
 from noldo.training.task import Batch
-from noldo.training.views import View, augmented, moved, prior_of, shown_labels
+from noldo.training.views import View, augmented, is_observed, moved, prior_of, shown_labels
 
 
 def objective_of(method: Method, *, label_loss: LabelLoss) -> CrossModal:
@@ -107,11 +108,26 @@ class Pretraining:
         logits = self._logits(network, view)
         if self._correction is None:
             return self._terms(logits, view, objective=self._objective, epoch=epoch)
-        found = self._correction.corrected(view.images, view.labels)
+        seen = self._seen(batch, epoch=epoch) if self._correction.adds_labels else None
+        found = self._correction.corrected(view.images, view.labels, seen=seen)
         self._correction.watch(logits, view.labels, new=found.labels)
         learnt = replace(view, labels=found.labels)
         terms = self._terms(logits, learnt, objective=self._objective, epoch=epoch, trust=found.trust)
         return terms | self._divergence(network, view, logits, loss=terms["loss"])
+
+    def _seen(self, batch: Batch, *, epoch: int) -> torch.Tensor:
+        """(N, Y, X) bool: where all modalities have data, in the crop and turn of this step."""
+        recipe = self._recipe
+        shown = [is_observed(batch, one, bands=recipe.data.bands) for one in recipe.modalities]
+        marks = torch.where(torch.stack(shown).all(dim=0), 0, UNLABELLED).to(torch.uint8)
+        moved_marks = augmented(
+            View({}, marks, prior=None),
+            ids=batch["id"],
+            settings=recipe.augmentation,
+            seed=recipe.seed,
+            epoch=epoch,
+        )
+        return moved_marks.labels != UNLABELLED
 
     def _divergence(
         self, network: nn.Module, view: View, logits: Mapping[str, torch.Tensor], *, loss: torch.Tensor

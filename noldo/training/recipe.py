@@ -312,6 +312,15 @@ class PretrainRecipe(Run):
     method: Method = Method()
 
     @model_validator(mode="after")
+    def _ignored_classes_are_no_missing_labels(self) -> Self:
+        if isinstance(self.method.correction, Objects) and self.data.ignore_classes:
+            raise ValueError(
+                "correction objects adds labels where there are none, which data.ignore_classes makes; name those classes as "
+                "correction.background, or choose one of both"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _a_correction_begins_before_the_end(self) -> Self:
         correction = self.method.correction
         if correction is not None and correction.first_epoch() >= self.epochs:

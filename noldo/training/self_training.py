@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from torch import distributed, nn
 
-from noldo.byte_images import BYTE_IMAGES, observed_key
 from noldo.method.class_mix import Mixed, mixed, pasted_mask
 from noldo.method.confidence import log_probabilities
 from noldo.method.cross_entropy import cross_entropy
@@ -29,13 +28,12 @@ from noldo.method.strong import Strong, draw_look, looked
 from noldo.method.trust import trust_weights, trusted_cross_entropy
 from noldo.models.input_step import InputStep
 from noldo.products import UNLABELLED
-from noldo.tensors import on_one_grid
 from noldo.training.paired import TARGET
 from noldo.training.recipe import SelfTrainRecipe
 from noldo.training.task import Batch
 from noldo.training.teacher import Teacher
 from noldo.training.transferring import Transferring
-from noldo.training.views import View, augmented, shown_labels
+from noldo.training.views import View, augmented, is_observed, shown_labels
 
 _STREAM = 7
 """Of random numbers that mix and degrade; 0 to 6 are those of seasons, crops, augmentation, order, dropout, errors, rare classes."""
@@ -140,17 +138,10 @@ class SelfTraining(Transferring):
 
     def _target(self, batch: Batch) -> View:
         """Augmented crops of the target; its labels are 255 where no band was observed, and else 0."""
-        labels = torch.where(self._is_observed(batch), 0, UNLABELLED).to(torch.uint8)
+        recipe = self._learning
+        is_shown = is_observed(batch, recipe.modality, bands=recipe.target.bands)
+        labels = torch.where(is_shown, 0, UNLABELLED).to(torch.uint8)
         return self._augmented(View(self._inputs(batch), labels, prior=None), ids=batch["id"])
-
-    def _is_observed(self, batch: Batch) -> torch.Tensor:
-        """(N, Y, X): where any band of the target has data."""
-        modality = self._learning.modality
-        if modality in BYTE_IMAGES:
-            told: torch.Tensor = batch[observed_key(modality)]
-            return told
-        bands = None if modality == "s1_grd" else self._learning.target.bands
-        return ~on_one_grid(batch, modality, bands=bands).isnan().all(dim=-3)
 
     def _augmented(self, view: View, *, ids: torch.Tensor) -> View:
         recipe = self._learning

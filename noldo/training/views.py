@@ -9,7 +9,10 @@ from typing import Any
 
 import torch
 
+from noldo.bands import BandChoice
+from noldo.byte_images import BYTE_IMAGES, observed_key
 from noldo.method.smoothing import PriorKind, label_prior
+from noldo.tensors import on_one_grid
 from noldo.training.augment import Placement, apply_to_image, apply_to_labels, draw
 from noldo.training.recipe import Augmentation
 
@@ -33,6 +36,21 @@ def shown_labels(batch: Mapping[str, Any]) -> torch.Tensor:
         return mask
     samples = torch.arange(len(mask), device=mask.device)
     return mask[samples, batch["season"]]
+
+
+def is_observed(batch: Mapping[str, Any], modality: str, *, bands: BandChoice) -> torch.Tensor:
+    """(N, Y, X) bool: where any band of a modality has data; elsewhere networks see a constant.
+
+    Parameters
+    ----------
+    bands
+        Of Sentinel-2, as the data set was made with.
+    """
+    if modality in BYTE_IMAGES:
+        told: torch.Tensor = batch[observed_key(modality)]
+        return told
+    chosen = None if modality == "s1_grd" else bands
+    return ~on_one_grid(batch, modality, bands=chosen).isnan().all(dim=-3)
 
 
 def prior_of(batch: Mapping[str, Any], *, num_classes: int, kind: PriorKind) -> torch.Tensor:

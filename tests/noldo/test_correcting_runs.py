@@ -88,6 +88,31 @@ def test_a_run_that_corrects_labels_tells_so_and_goes_on_to_the_same_weights(sto
         assert RunFolder(out).metrics() == RunFolder(tmp_path / "whole").metrics()
 
 
+def test_no_object_is_added_where_there_is_no_image(tmp_path):
+    """The upper half has neither labels nor data, the lower one has data alone: all labels that come are in there."""
+
+    def hide(pixels: dict[str, np.ndarray], rows: dict[str, np.ndarray]) -> None:
+        pixels["dynamic_world_10m"][:, :, :44] = 255
+        for name, fill in (("s2_l1c_10m", 65535), ("s2_l1c_20m", 65535), ("s2_l1c_60m", 65535)):
+            if name in pixels:
+                side = pixels[name].shape[-1]
+                pixels[name][..., : side // 3, :] = fill
+
+    store = write_training_set(tmp_path / "set", then=hide)
+    found = {}
+    for name, confidence in (("seen", 0.0), ("none", 0.999)):
+        method = PLAIN | {"correction": CORRECTIONS["objects"] | {"confidence": confidence}}
+        changes = {
+            "augmentation": {"crop_px": 66, "flip": 0, "rotate": 0},
+            "epochs": 2,
+            "checkpoint_epochs": 2,
+        }
+        run_recipe(recipe_of(store, "objects", method=method, **changes), out=tmp_path / name)
+        found[name] = corrections(tmp_path / name)[-1]["pixels"]
+    assert found["none"] == 0
+    assert 0 < found["seen"] <= 4 * 22 * 66
+
+
 def test_until_a_correction_begins_the_weights_are_those_of_a_run_without(store, tmp_path):
     late = CORRECTIONS["pixels"] | {"from_epoch": 2}
     for out, correction in (("without", None), ("with", late)):
