@@ -61,6 +61,11 @@ app.command(
     name="layers",
     help="Compare networks that learnt noisy and clean labels, layer by layer.",
 )
+app.command(
+    "noldo.audit.commands:audit",
+    name="audit",
+    help="Rank patches by how wrong their labels look to networks that did not learn from them.",
+)
 
 DataSet = Annotated[
     str, Parameter(help="A results folder, or one store in it (dw.zarr); info and preview take URLs, too.")

@@ -15,6 +15,7 @@ from noldo.legend import Legend
 from noldo.products import UNLABELLED
 from noldo.ring_loader import RingLoader
 from noldo.training.label_noise import with_noise
+from noldo.training.left_out import left_out_of, tell
 from noldo.training.recipe import Data, LabelNoise
 from noldo.training.sampler import EpochBatches, Shares, same_size_batches
 from noldo.training.task import Draw, Feed
@@ -212,11 +213,22 @@ def refuse_odd_labels(batch: Mapping[str, Any], *, legend: Legend, where: str) -
     )
 
 
-def open_split(data: Data, *, split: str, modalities: Sequence[str], seed: int, **options: Any) -> Samples:
-    """The data set of one split, without the classes that the recipe ignores; train has the errors that it puts into labels.
+def open_split(
+    data: Data,
+    *,
+    split: str,
+    modalities: Sequence[str],
+    seed: int,
+    is_told: bool = False,
+    **options: Any,
+) -> Samples:
+    """The data set of one split, without the classes that the recipe ignores; train lacks what the recipe leaves out, and has the
+    errors that it puts into labels.
 
     Parameters
     ----------
+    is_told
+        Say in the log what is left out.
     options
         Of `NoldoS12`; of tiles, `crop_px` alone means something: they have one season.
 
@@ -227,19 +239,15 @@ def open_split(data: Data, *, split: str, modalities: Sequence[str], seed: int, 
     """
     found: Samples
     if data.layout == "noldo":
-        found = stored = NoldoS12(
-            data.store,
-            subset=data.subset,
-            modalities=tuple(modalities),
-            bands=data.bands if "s2_l1c" in modalities else None,
-            split=split,
-            label_source=data.label_source,
-            label_store=data.label_store,
-            legend=data.legend,
-            seed=seed,
-            **options,
-        )
-        if stored.classes_left_out and split == "train":
+        found = stored = open_stored(data, split=split, modalities=modalities, seed=seed, **options)
+        if split == "train" and (data.hold_out is not None or data.drop_worst is not None):
+            left = left_out_of(data, stored)
+            if is_told:
+                tell(left, data)
+            found = stored = open_stored(
+                data, split=split, modalities=modalities, seed=seed, only=left.kept, **options
+            )
+        if stored.classes_left_out and is_told and split == "train":
             _LOG.warning(
                 "%s: labels read as %s, where %s has no counterpart: pixels of it are left out",
                 data.store, data.legend, ", ".join(stored.classes_left_out),
@@ -256,6 +264,22 @@ def open_split(data: Data, *, split: str, modalities: Sequence[str], seed: int, 
     if data.ignore_classes:
         found.set_transform(IgnoredClasses(data.ignore_classes, legend=found.legend, after=transform))
     return found
+
+
+def open_stored(data: Data, *, split: str, modalities: Sequence[str], seed: int, **options: Any) -> NoldoS12:
+    """A store of this project, as a recipe names it; `options` of `NoldoS12`."""
+    return NoldoS12(
+        data.store,
+        subset=data.subset,
+        modalities=tuple(modalities),
+        bands=data.bands if "s2_l1c" in modalities else None,
+        split=split,
+        label_source=data.label_source,
+        label_store=data.label_store,
+        legend=data.legend,
+        seed=seed,
+        **options,
+    )
 
 
 def open_published(
@@ -301,16 +325,7 @@ def open_unlabelled(
         return open_published(
             data, split="train", modalities=modalities, seed=seed, crop_px=crop_px, with_labels=False
         )
-    return NoldoS12(
-        data.store,
-        subset=data.subset,
-        modalities=tuple(modalities),
-        bands=data.bands if "s2_l1c" in modalities else None,
-        split="train",
-        labels=None,
-        crop_px=crop_px,
-        seed=seed,
-    )
+    return open_stored(data, split="train", modalities=modalities, seed=seed, labels=None, crop_px=crop_px)
 
 
 def class_counts(data: Data, *, modality: str, seed: int) -> np.ndarray:

@@ -169,6 +169,7 @@ def _pretrain(recipe: PretrainRecipe, folder: RunFolder, fabric: Fabric, running
             modalities=recipe.modalities,
             seed=recipe.seed,
             labels=labels,
+            is_told=fabric.is_global_zero,
         )
         for split in ("train", "val")
     )
@@ -260,7 +261,7 @@ def _transfer(
     open_one = partial(open_split, recipe.data, modalities=(recipe.modality,), seed=recipe.seed)
     where = recipe.data.where
     crop_px = crop_to_load(open_one(split="train"), recipe.augmentation.crop_px, where=where)
-    train = open_one(split="train", crop_px=crop_px)
+    train = open_one(split="train", crop_px=crop_px, is_told=fabric.is_global_zero)
     val, test = (open_one(split=split, season=0) for split in ("val", recipe.judged_split))
     where_judged = f"{where}, split {recipe.judged_split}"
     require_samples(test, where=where_judged)
