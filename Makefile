@@ -47,7 +47,7 @@ $(VENV)/.build: pyproject.toml constraints/ci.txt
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.build
-	$(PIP) -e '.[build,train,explore,dev]'
+	$(PIP) -e '.[build,train,audit,explore,dev]'
 	touch $@
 
 clean:

@@ -50,6 +50,11 @@ app.command(
     name="pseudo-label",
     help="Label the locations of a store by the networks of runs, as labels beside it.",
 )
+app.command(
+    "noldo.audit.commands:audit",
+    name="audit",
+    help="Rank patches by how wrong their labels look to networks that did not learn from them.",
+)
 
 DataSet = Annotated[
     str, Parameter(help="A results folder, or one store in it (dw.zarr); info and preview take URLs, too.")

@@ -5,7 +5,7 @@ Needs numpy and torch (and obstore for object stores); no parquet, no rasterio, 
 Axes: S season, B band, Y row (north first), X column.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -68,6 +68,8 @@ class NoldoS12(Dataset[Sample]):
         position.
     split
         `train`, `val`, `test`, or None for all kept locations.
+    only
+        Ids of the locations to hand out; None: all of the split.
     labels
         `season`: of the season that is loaded; `all`: of every season; None: no labels.
     label_source
@@ -106,6 +108,7 @@ class NoldoS12(Dataset[Sample]):
         bands: BandChoice = None,
         season: Season = "random",
         split: str | None = "train",
+        only: Collection[int] | None = None,
         labels: Literal["season", "all"] | None = "season",
         label_source: str | None = None,
         label_store: str | Path | None = None,
@@ -123,7 +126,7 @@ class NoldoS12(Dataset[Sample]):
         self._season = _chosen_season(self._reader, season)
         self._seed = seed
         self._transform = transform
-        self._rows = _kept_rows(self._reader, split)
+        self._rows = _kept_rows(self._reader, split, only)
         self._beside = _label_rows(self._reader, self._rows["row"], label_store, subset=images.subset)
         self._label = _label_spec(self._beside.reader, labels, label_source)
         self._labels = labels
@@ -157,6 +160,11 @@ class NoldoS12(Dataset[Sample]):
     def store_rows(self) -> np.ndarray:
         """Row of the store of each sample, (sample,) int64."""
         return self._rows["row"]
+
+    @property
+    def places(self) -> np.ndarray:
+        """Where each sample's patch lies, (sample, 3) int64: EPSG code (0: not known), easting and northing of its upper left corner in m."""
+        return np.stack([self._rows[name].astype(np.int64) for name in ("crs_epsg", "x_ul", "y_ul")], axis=1)
 
     def digest(self) -> str:
         """SHA-256 of the store's metadata and small arrays: of the same build, the same."""
@@ -272,12 +280,19 @@ def _bounds(place: dict[str, int], box: Box) -> torch.Tensor:
     return torch.tensor([left, top - side_m, left + side_m, top], dtype=torch.float64)
 
 
-def _kept_rows(reader: StoreReader, split: str | None) -> dict[str, np.ndarray]:
+def _kept_rows(reader: StoreReader, split: str | None, only: Collection[int] | None) -> dict[str, np.ndarray]:
     if split is not None and split not in SPLITS:
         raise ConfigError(f"split {split!r}: expected one of {', '.join(SPLITS)}, or None for all")
     kept = reader.row_values("status") == Status.KEPT
     if split is not None:
         kept &= reader.row_values("split") == SPLITS.index(split)
+    if only is not None:
+        ids = reader.row_values("id")
+        if unknown := sorted(set(only) - set(ids[kept].tolist())):
+            raise ConfigError(
+                f"only: {len(unknown)} ids are no kept locations of {reader.files.where}, split {split}, e.g. {unknown[0]}"
+            )
+        kept &= np.isin(ids, list(only))
     rows = np.flatnonzero(kept)
     values = {name: reader.row_values(name)[rows] for name in ("id", "crs_epsg", "x_ul", "y_ul")}
     return values | {"row": rows}

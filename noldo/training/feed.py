@@ -11,6 +11,7 @@ from noldo.dataset import NoldoS12
 from noldo.errors import ConfigError, StoreError
 from noldo.legend import Legend
 from noldo.training.label_noise import with_noise
+from noldo.training.left_out import left_out_of, tell
 from noldo.training.recipe import Data, LabelNoise
 from noldo.training.sampler import EpochBatches, Shares, same_size_batches
 from noldo.training.task import Draw, Feed
@@ -120,15 +121,29 @@ def refuse_odd_labels(batch: Mapping[str, Any], *, legend: Legend, where: str) -
     )
 
 
-def open_split(data: Data, *, split: str, modalities: Sequence[str], seed: int, **options: Any) -> NoldoS12:
-    """The data set of one split; train has the errors that the recipe puts into its labels.
+def open_split(
+    data: Data,
+    *,
+    split: str,
+    modalities: Sequence[str],
+    seed: int,
+    is_told: bool = False,
+    **options: Any,
+) -> NoldoS12:
+    """The data set of one split; train lacks what the recipe leaves out, and has the errors that it puts into its labels.
+
+    Parameters
+    ----------
+    is_told
+        Say in the log what is left out.
 
     Raises
     ------
     ConfigError, StoreError
         If the store lacks what the recipe names.
     """
-    found = NoldoS12(
+    open_one = partial(
+        NoldoS12,
         data.store,
         subset=data.subset,
         modalities=tuple(modalities),
@@ -140,6 +155,12 @@ def open_split(data: Data, *, split: str, modalities: Sequence[str], seed: int, 
         transform=with_largest_label,
         **options,
     )
+    found = open_one()
+    if split == "train" and (data.hold_out is not None or data.drop_worst is not None):
+        left = left_out_of(data, found)
+        if is_told:
+            tell(left, data)
+        found = open_one(only=left.kept)
     if data.noise is not None and split == "train":
         found.set_transform(NoisyLabels(data.noise, num_classes=len(found.legend.classes), seed=seed))
     return found

@@ -14,6 +14,16 @@ from noldo.training.recipe import LabelNoise
 _STREAM = 5
 """Of random numbers; 0 to 4 are those of seasons, crops, augmentation, order and dropout."""
 
+_RATES = 6
+"""Stream of the rates, where each location has its own."""
+
+
+def rate_of(noise: LabelNoise, *, location: int, seed: int) -> float:
+    """Share of a location's labels that become wrong, in all of its seasons."""
+    if not noise.vary:
+        return noise.rate
+    return float(np.random.default_rng([seed, location, _RATES]).uniform(0, 2 * noise.rate))
+
 
 def with_noise(
     labels_SYX: np.ndarray,
@@ -39,6 +49,8 @@ def with_noise(
     -------
     A new array of the same shape and dtype.
     """
+    rate = rate_of(noise, location=location, seed=seed)
+    noise = noise.model_copy(update={"rate": rate})
     noisy = [
         _one_map(labels, num_classes, noise, np.random.default_rng([seed, location, season, _STREAM]))
         for labels, season in zip(labels_SYX, seasons, strict=True)

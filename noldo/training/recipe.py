@@ -14,6 +14,7 @@ from pydantic import Field, TypeAdapter, ValidationError, model_validator
 from noldo.errors import ConfigError
 from noldo.frozen import Frozen
 from noldo.training.correction_keys import CorrectionKeys, Objects
+from noldo.training.data_keys import DropWorst, Fold
 from noldo.training.loss_keys import Corrected, CrossEntropy, LossKeys, ReleasedSymmetric
 
 Modality = Literal["s1_grd", "s2_l1c"]
@@ -28,9 +29,19 @@ class LabelNoise(Frozen):
         "Han et al. 2018, Co-teaching); blurred: any other class, in patches."
     )
     rate: float = Field(ge=0, le=1, description="Share of pixels that become wrong.")
+    vary: bool = Field(
+        default=False,
+        description="Each location has a rate of its own, from 0 to twice this one (at most 0.5).",
+    )
     width_px: float = Field(
         default=6.0, gt=0, description="blurred: standard deviation of the blur, in pixels of 10 m."
     )
+
+    @model_validator(mode="after")
+    def _no_location_has_more_errors_than_labels(self) -> Self:
+        if self.vary and self.rate > 0.5:
+            raise ValueError(f"rate {self.rate}: with `vary` it is at most 0.5")
+        return self
 
 
 class Data(Frozen):
@@ -56,6 +67,13 @@ class Data(Frozen):
     noise: LabelNoise | None = Field(
         default=None,
         description="Errors put into the labels of train, by seed; val and test stay as they are.",
+    )
+    hold_out: Fold | None = Field(
+        default=None,
+        description="A fold of train that is not learnt from, e.g. 1/3: whole squares of 50 km; of one store always the same.",
+    )
+    drop_worst: DropWorst | None = Field(
+        default=None, description="Locations of train whose labels an audit found worst are not learnt from."
     )
     num_workers: int = Field(
         default=4, ge=0, description="Processes a rank that read samples; 0: in the loop itself."

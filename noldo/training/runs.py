@@ -158,6 +158,7 @@ def _pretrain(recipe: PretrainRecipe, folder: RunFolder, fabric: Fabric, running
             modalities=recipe.modalities,
             seed=recipe.seed,
             labels=labels,
+            is_told=fabric.is_global_zero,
         )
         for split in ("train", "val")
     )
@@ -245,7 +246,7 @@ def _transfer(recipe: TransferRecipe, folder: RunFolder, fabric: Fabric, running
     open_one = partial(open_split, recipe.data, modalities=(recipe.modality,), seed=recipe.seed)
     where = f"{recipe.data.store}, {recipe.data.subset}"
     crop_px = crop_to_load(open_one(split="train"), recipe.augmentation.crop_px, where=where)
-    train = open_one(split="train", crop_px=crop_px)
+    train = open_one(split="train", crop_px=crop_px, is_told=fabric.is_global_zero)
     val, test = (open_one(split=split, season=0) for split in ("val", "test"))
     require_samples(test, where=f"{where}, split test")
     if recipe.early_stopping is not None:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 MAX_SHOWN = 4
 """Samples of one picture."""
 
+_DISPUTED, _AGREED = np.array([0.84, 0.37, 0.0]), np.array([0.93, 0.93, 0.93])
+"""Vermilion on light grey: told apart with any colour vision."""
+
 _TITLES = {"s1_grd": "Sentinel-1", "s2_l1c": "Sentinel-2", "s2_l2a": "Sentinel-2"}
 
 
@@ -32,6 +35,10 @@ class Shown:
     """(N, Y, X), 255 unlabelled."""
     predictions: Mapping[str, torch.Tensor]
     """Modality to (N, Y, X) class ids."""
+    disputed: torch.Tensor | None = None
+    """(N, Y, X) bool, pixels whose label is in doubt; None: not asked."""
+    names: Sequence[str] = ()
+    """What each sample is called; empty: not told."""
 
 
 def colours_of(image_BYX: np.ndarray, bands: Sequence[str]) -> np.ndarray:
@@ -56,18 +63,22 @@ def colours_of(image_BYX: np.ndarray, bands: Sequence[str]) -> np.ndarray:
     return shown
 
 
-def sample_figure(shown: Shown, *, bands: Mapping[str, Sequence[str]], legend: Legend) -> "Figure":
+def sample_figure(
+    shown: Shown, *, bands: Mapping[str, Sequence[str]], legend: Legend, limit: int = MAX_SHOWN
+) -> "Figure":
     """The picture; predictions are drawn where there is no label, too.
 
     Parameters
     ----------
     bands
         Modality to the names of its bands.
+    limit
+        Samples that are drawn.
     """
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
-    labels = shown.labels[:MAX_SHOWN].cpu().numpy()
+    labels = shown.labels[:limit].cpu().numpy()
     columns = [
         (
             _TITLES.get(name, name),
@@ -79,6 +90,9 @@ def sample_figure(shown: Shown, *, bands: Mapping[str, Sequence[str]], legend: L
     for name, predicted in shown.predictions.items():
         maps = predicted[: len(labels)].cpu().numpy().astype(np.uint8)
         columns.append((f"from {_TITLES.get(name, name)}", [label_colour(one, legend) for one in maps]))
+    if shown.disputed is not None:
+        marks = shown.disputed[: len(labels)].cpu().numpy()
+        columns.append(("disputed", [np.where(one[..., None], _DISPUTED, _AGREED) for one in marks]))
     figure = Figure(figsize=(2.2 * len(columns) + 0.4, 2.2 * len(labels) + 1.1), layout="constrained")
     grid = figure.subplots(len(labels), len(columns), squeeze=False)
     for column, (title, pictures) in enumerate(columns):
@@ -86,6 +100,11 @@ def sample_figure(shown: Shown, *, bands: Mapping[str, Sequence[str]], legend: L
         for row, picture in enumerate(pictures):
             grid[row, column].imshow(picture, interpolation="nearest")
             grid[row, column].set_axis_off()
+    for row, name in enumerate(shown.names[: len(labels)]):
+        axes = grid[row, 0]
+        axes.text(
+            -0.04, 0.5, name, fontsize=8, rotation=90, ha="right", va="center", transform=axes.transAxes
+        )
     seen = np.unique(
         np.concatenate([labels.ravel(), *(one.cpu().numpy().ravel() for one in shown.predictions.values())])
     )

@@ -101,7 +101,7 @@ def made_up_rows(layout: StoreLayout) -> dict[str, np.ndarray]:
     return {
         "id": 100 + 7 * position,
         "status": status,
-        "split": np.array(SPLIT_OF_ROW[: layout.num_locations], np.uint8),
+        "split": np.resize(np.array(SPLIT_OF_ROW, np.uint8), layout.num_locations),
         "crs_epsg": np.where(position % 2, 32_733, 32_632).astype(np.int32),
         "x_ul": 600_000 + 60 * position,
         "y_ul": 5_000_040 - 60 * position,

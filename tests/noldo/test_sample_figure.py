@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -42,6 +44,16 @@ def test_a_picture_has_a_row_a_sample_and_columns_of_images_labels_and_predictio
     assert names == [DYNAMIC_WORLD.classes[value].replace("_", " ") for value in (0, 1, 2, 5)]
     drawn = axes[2].images[0].get_array()
     assert to_hex(drawn[3, 3]) == DYNAMIC_WORLD.colours[int(shown(count).labels[0, 3, 3])]
+
+
+def test_pixels_in_doubt_have_a_column_and_samples_may_have_names():
+    marked = replace(shown(3), disputed=shown(3).labels == 1, names=["first", "second", "third"])
+    figure = sample_figure(marked, bands=BANDS, legend=DYNAMIC_WORLD, limit=2)
+    assert len(figure.axes) == 2 * 6
+    assert figure.axes[5].get_title() == "disputed"
+    drawn = figure.axes[5].images[0].get_array()
+    assert len(np.unique(drawn.reshape(-1, 3), axis=0)) == 2
+    assert [figure.axes[row * 6].texts[0].get_text() for row in range(2)] == ["first", "second"]
 
 
 def test_equal_samples_have_equal_bytes(tmp_path):

@@ -23,10 +23,10 @@ ENCODER = "tu-mobilenetv3_small_050"
 WANTED = ("s2_l1c", "s1_grd", "dynamic_world")
 
 
-def write_training_set(root: Path, *, then: Change | None = None) -> DataSet:
-    """Ten locations of 66 px, three seasons; water is dark, crops are bright."""
+def write_training_set(root: Path, *, then: Change | None = None, num_locations: int = 10) -> DataSet:
+    """Locations of 66 px, three seasons; water is dark, crops are bright."""
     specs = array_specs({name: PRODUCTS[name] for name in WANTED})
-    layout = replace(LAYOUT, specs=specs, patch_size_px=SIDE)
+    layout = replace(LAYOUT, specs=specs, patch_size_px=SIDE, num_locations=num_locations)
 
     def change(pixels: dict[str, np.ndarray], rows: dict[str, np.ndarray]) -> None:
         coarse = np.random.default_rng(1).integers(0, 2, (*pixels["dynamic_world_10m"].shape[:2], 6, 6))
