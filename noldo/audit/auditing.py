@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from noldo.audit.scores import SCORES, Pixels, worst_first
+from noldo.audit.scores import SCORES, Pixels, require, worst_first
 from noldo.audit.table import Row
 from noldo.dataset import NoldoS12
 from noldo.errors import ConfigError
@@ -59,8 +59,7 @@ class How:
     """Judge patches that all runs learnt from, too."""
 
     def __post_init__(self) -> None:
-        if unknown := [name for name in self.scores if name not in SCORES]:
-            raise ConfigError(f"scores {', '.join(unknown)}: expected some of {', '.join(SCORES)}")
+        require(self.scores)
 
 
 @dataclass(frozen=True)

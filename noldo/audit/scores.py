@@ -3,13 +3,14 @@
 All take the labelled pixels of a patch alone, in any order. Axes: P pixel, C class.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import numpy as np
 from numpy.typing import NDArray
 
-from noldo.errors import MissingExtraError
+from noldo.errors import ConfigError, MissingExtraError
 
 SMALLEST_P = 1e-7
 """Probabilities below it count as it: one pixel must not decide for a patch."""
@@ -55,18 +56,10 @@ def cleanlab_score(pixels: Pixels) -> float:
     `cleanlab.segmentation.rank.get_label_quality_scores` with method `softmin`, which does not downsample (other parts of cleanlab average
     class ids when they do). It knows no pixels without a label, so they are left out before: an image of one row of pixels.
 
-    Raises
-    ------
-    MissingExtraError
-        If cleanlab is not installed.
+    Needs `require`.
     """
-    try:
-        from cleanlab.segmentation.rank import get_label_quality_scores
-    except ImportError:
-        raise MissingExtraError(
-            "score cleanlab needs cleanlab; run `pip install -e '.[audit]'` in the checkout of this project, or leave it out: "
-            "--scores cross_entropy,cross_entropy_by_class"
-        ) from None
+    from cleanlab.segmentation.rank import get_label_quality_scores
+
     scores, _ = get_label_quality_scores(
         pixels.labels[None, None],
         pixels.probabilities.T[None, :, None],
@@ -96,6 +89,25 @@ SCORES = {
     "cleanlab": Score(cleanlab_score, higher_is_worse=False),
 }
 """By the names that the command and the columns of the table have."""
+
+
+def require(names: Sequence[str]) -> None:
+    """Refuse scores that can't be told, before anything is judged.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such score.
+    MissingExtraError
+        If cleanlab is not installed, and its score is among them.
+    """
+    if unknown := [name for name in names if name not in SCORES]:
+        raise ConfigError(f"scores {', '.join(unknown)}: expected some of {', '.join(SCORES)}")
+    if "cleanlab" in names and not find_spec("cleanlab"):
+        raise MissingExtraError(
+            "score cleanlab needs cleanlab; run `pip install -e '.[audit]'` in the checkout of this project, or leave it out: "
+            "--scores cross_entropy,cross_entropy_by_class"
+        )
 
 
 def worst_first(values: NDArray[np.float64], *, score: str) -> NDArray[np.int64]:
