@@ -31,9 +31,13 @@ def write_layers_figure(path: Path, findings: Sequence[Finding], *, title: str) 
         draw_curves(axes, _curves(findings, measure, layers), xs=range(len(layers)))
         axes.set_xticks(range(len(layers)), layers, rotation=45, ha="right")
         axes.set_title(measure.title)
-        axes.legend(frameon=False, fontsize=8)
     for axes in all_axes[len(shown) :]:
         axes.set_axis_off()
+    told = [axes.get_legend_handles_labels() for axes in all_axes]
+    curves = {name: handle for handles, names in told for handle, name in zip(handles, names, strict=True)}
+    picture.legend(
+        curves.values(), curves.keys(), loc="outside lower center", ncols=len(curves), frameon=False
+    )
     picture.suptitle(title)
     with atomic_file(path) as file:
         picture.savefig(file, format="png", dpi=130, metadata={"Software": None})

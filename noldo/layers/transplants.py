@@ -49,7 +49,7 @@ def transplants(
     Parameters
     ----------
     out
-        Folder for what is trained; nothing of it is left in the end.
+        Folder for what is trained; nothing of it is left in the end (a kill leaves a folder `.transplant-...`, which may go).
     """
     clean = [one for one in subjects if one.group == CLEAN]
     jobs: list[tuple[Subject, Layer | None]] = [(one, None) for one in clean]

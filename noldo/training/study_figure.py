@@ -1,6 +1,7 @@
 """Results of a study as curves: mIoU over what its columns differ in, a curve a row, a panel for each kind."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,9 @@ _MARGIN = 0.06
 
 _DODGE = 0.012
 """Curves stand so far beside each other that their bars can be told apart, as a share of the axis."""
+
+_LARGEST_SPREAD = 0.6
+"""Of the gap between two columns, that all curves of one take at most."""
 
 
 def curves_of(
@@ -69,8 +73,10 @@ def write_study_figure(path: Path, lines: Sequence[Line], *, curves: CurvesFigur
 def draw_curves(axes: "Axes", found: dict[str, list[tuple[float, Figure]]], *, xs: Sequence[float]) -> None:
     """Draw a curve a name: means as points, standard deviations as bars, over the same values of x."""
     span = (max(xs) - min(xs)) or 1.0
+    gap = min((after - before for before, after in pairwise(sorted(xs))), default=span)
+    dodge = min(_DODGE * span, _LARGEST_SPREAD * gap / max(len(found), 1))
     for position, (row, points) in enumerate(found.items()):
-        shift = (position - (len(found) - 1) / 2) * _DODGE * span
+        shift = (position - (len(found) - 1) / 2) * dodge
         axes.errorbar(
             [x + shift for x, _ in points],
             [figure.mean for _, figure in points],
