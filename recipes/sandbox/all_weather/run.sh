@@ -1,10 +1,11 @@
 #!/bin/sh
 # All-weather maps on the sandbox, three seeds: stage 1, its labels, a Sentinel-1 student on them, and the same student on other labels.
 #   sh recipes/sandbox/all_weather/run.sh runs/all-weather         # after `make build_noldo`, in the checkout; the same command goes on
+#   sh recipes/sandbox/all_weather/run.sh runs/all-weather 3       # seed 3 alone, in another terminal or on another machine
 # Everything is judged against truth on the val split of @NoL (13 places of the default build, first season), which nothing learns from or
 # is stopped by. Seeds, tiles and settings were fixed before the first run of these seeds. About half an hour on one idle core.
 set -eu
-out=${1:-runs/all-weather}
+out=${1:-runs/all-weather} seeds=${2:-1 2 3}
 here=$(dirname "$0")
 store=results/sandbox truth=results/sandbox-truth
 mkdir -p "$out"
@@ -21,7 +22,7 @@ judge() { # run
         noldo evaluate "$out/$1" --subset nol --split val --label-store "$truth" --label-source truth --json
 }
 
-for seed in 1 2 3; do
+for seed in $seeds; do
     noldo self-train "$here/stage1.yaml" --out "$out/stage1-$seed" --set seed=$seed
     judge "stage1-$seed"
     noldo pseudo-label "$out/stage1-$seed" --store "$store" --out "$out/labels-$seed"
@@ -43,7 +44,10 @@ rows = csv.writer(sys.stdout, lineterminator="\n")
 rows.writerow(["run", "seed", "split", "locations", "pixels", *keys, "miou_of_present_classes"])
 for name in ("stage1", "pseudo", "raw", "truth"):
     for seed in (1, 2, 3):
-        found = json.loads((pathlib.Path(sys.argv[1]) / f"{name}-{seed}.json").read_text())
+        path = pathlib.Path(sys.argv[1]) / f"{name}-{seed}.json"
+        if not path.exists():
+            continue
+        found = json.loads(path.read_text())
         told = [found[key] for key in ("split", "num_locations", "num_pixels")]
         scores = [found["scores"][key] for key in keys]
         rows.writerow([name, seed, *told, *scores, found["scores_of_present_classes"]["miou"]])
