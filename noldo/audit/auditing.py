@@ -131,14 +131,9 @@ class Jury:
         return self._data_sets[0].legend
 
     @property
-    def season_names(self) -> tuple[str, ...]:
-        """Names along the season axis of the store."""
-        return self._data_sets[0].season_names
-
-    @property
     def bands(self) -> dict[str, tuple[str, ...]]:
         """Modality to bands, as `images` has them."""
-        return {one.modality: one.inputs.bands(one.modality) for one in self._mappers}
+        return {one.modality: one.inputs.bands(one.modality) for one in reversed(self._mappers)}
 
     def rows(self, *, progress: Progress | None = None) -> list[Row]:
         """A row a location, in sample order."""
