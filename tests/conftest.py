@@ -1,7 +1,12 @@
 """Settings of all tests."""
 
+import os
+
 import pytest
 from hypothesis import HealthCheck, settings
+
+# Each worker, and each process that it starts, computes in one thread: workers are as many as there are cores, or more.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Two busy cores draw slowly: how long an example takes says nothing about the law it tests.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])

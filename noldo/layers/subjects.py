@@ -12,7 +12,7 @@ from noldo.errors import CheckpointError, ConfigError
 from noldo.layers.stages import State
 from noldo.models.frameworks import RESNETS
 from noldo.training.networks import build_pretraining
-from noldo.training.recipe import Data, PretrainRecipe, recipe_of
+from noldo.training.recipe import Data, LabelNoise, PretrainRecipe, recipe_of
 from noldo.training.run_folder import RunFolder, read_checkpoint, read_json
 from noldo.training.runs import is_finished, read_result
 
@@ -21,7 +21,7 @@ UNTRAINED = "untrained"
 """Group of the clean runs' initial weights."""
 
 _LABELS = ("label_source", "label_store", "legend", "noise")
-_OF_LABELS = tuple(f"data.{key}" for key in (*_LABELS, "noise.kind", "noise.rate", "noise.width_px"))
+_OF_LABELS = tuple(f"data.{key}" for key in (*_LABELS, *(f"noise.{key}" for key in LabelNoise.model_fields)))
 """Keys in which noisy runs may differ from clean ones, beside the seed."""
 
 
@@ -108,7 +108,7 @@ def group_name(data: Data, clean: Data) -> str:
     if data.legend != clean.legend:
         parts.append(data.legend or "own legend")
     if data.noise is not None and data.noise != clean.noise:
-        parts.append(f"{data.noise.kind} {100 * data.noise.rate:.3g} %")
+        parts.append(f"{data.noise.kind} {100 * data.noise.rate:.3g} %{' varied' if data.noise.vary else ''}")
     return ", ".join(parts) or "the same labels"
 
 
