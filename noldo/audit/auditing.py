@@ -24,9 +24,10 @@ from noldo.prediction.mapper import Mapper
 from noldo.prediction.views import Views, averaged
 from noldo.products import UNLABELLED
 from noldo.tensors import on_one_grid
-from noldo.training.feed import first_of, open_split, require_samples
-from noldo.training.recipe import Data, OneModality, PretrainRecipe, Run, recipe_of
+from noldo.training.data_keys import Data
+from noldo.training.recipe import OneModality, PretrainRecipe, Run, recipe_of
 from noldo.training.run_folder import read_json
+from noldo.training.splits import first_of, open_split, require_samples
 from noldo.training.task import Progress
 
 _SHARED = ("store", "subset", "label_source", "label_store", "noise")

@@ -23,9 +23,11 @@ from noldo.layers.subjects import CLEAN, UNTRAINED, Subject
 from noldo.models.input_step import InputStep
 from noldo.models.padding import padded
 from noldo.scores import scores_of
-from noldo.training.feed import Samples, open_split, refuse_odd_labels, require_samples, whole_tiles
+from noldo.training.data_keys import Data
+from noldo.training.feed import whole_tiles
+from noldo.training.label_transforms import refuse_odd_labels
 from noldo.training.networks import inputs_of
-from noldo.training.recipe import Data
+from noldo.training.splits import Samples, open_split, require_samples
 from noldo.training.views import shown_labels
 
 EXAMPLES = 256

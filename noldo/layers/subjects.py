@@ -11,8 +11,9 @@ from torch import nn
 from noldo.errors import CheckpointError, ConfigError
 from noldo.layers.stages import State
 from noldo.models.frameworks import RESNETS
+from noldo.training.data_keys import Data, LabelNoise
 from noldo.training.networks import build_pretraining
-from noldo.training.recipe import Data, LabelNoise, PretrainRecipe, recipe_of
+from noldo.training.recipe import PretrainRecipe, recipe_of
 from noldo.training.run_folder import RunFolder, read_checkpoint, read_json
 from noldo.training.runs import is_finished, read_result
 

@@ -14,13 +14,14 @@ from noldo.layers.looking import Progress, Scene, score_findings
 from noldo.layers.stages import HEAD, LAYERS, Layer, with_layer
 from noldo.layers.subjects import CLEAN, Subject
 from noldo.models.freezing import freeze, keep_still
-from noldo.training.feed import crop_to_load, make_feed, open_split, whole_tiles
+from noldo.training.feed import make_feed, whole_tiles
 from noldo.training.loop import Loop
 from noldo.training.losses import label_loss_of
 from noldo.training.networks import inputs_of
 from noldo.training.recipe import Cosine, TransferRecipe
 from noldo.training.run_folder import RunFolder
 from noldo.training.sample_figure import sample_figure
+from noldo.training.splits import crop_to_load, open_split
 from noldo.training.transferring import Transferring
 
 

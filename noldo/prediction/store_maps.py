@@ -13,7 +13,7 @@ from noldo.prediction.mapper import MapFiles, Mapper, Sweep, tags_of_map, write_
 from noldo.prediction.strips import Patch, ReadPatch
 from noldo.prediction.windows import Window
 from noldo.tensors import FINEST_M, on_one_grid
-from noldo.training.feed import require_samples
+from noldo.training.splits import require_samples
 from noldo.training.task import Progress
 
 _LOG = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ from noldo.prediction.strips import Patch, ReadPatch, probability_strips
 from noldo.prediction.submission import class_ids, write_submission
 from noldo.prediction.windows import Window, plan_windows
 from noldo.published.tiles import PublishedTiles
-from noldo.training.feed import open_published
+from noldo.training.splits import open_published
 from noldo.training.task import Progress
 
 

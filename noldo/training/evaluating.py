@@ -9,17 +9,13 @@ from lightning_fabric import Fabric
 
 from noldo.errors import CheckpointError
 from noldo.models.input_step import InputStep
-from noldo.training.feed import (
-    open_split,
-    refuse_odd_labels,
-    require_label_files,
-    require_samples,
-    whole_tiles,
-)
+from noldo.training.feed import whole_tiles
+from noldo.training.label_transforms import refuse_odd_labels
 from noldo.training.networks import build_transfer
 from noldo.training.recipe import OneModality, recipe_of
 from noldo.training.run_folder import RunFolder, read_checkpoint, read_json
 from noldo.training.runs import is_finished, num_tested, require_labels, result_of
+from noldo.training.splits import open_split, require_label_files, require_samples
 from noldo.training.transferring import Transferring
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from noldo.products import UNLABELLED
-from noldo.training.recipe import LabelNoise
+from noldo.training.data_keys import LabelNoise
 
 _STREAM = 5
 """Of random numbers; 0 to 4 are those of seasons, crops, augmentation, order and dropout."""

@@ -11,8 +11,7 @@ import numpy as np
 from noldo.audit.table import read_ranks
 from noldo.dataset import NoldoS12
 from noldo.errors import ConfigError
-from noldo.training.data_keys import DropWorst, fold_of
-from noldo.training.recipe import Data
+from noldo.training.data_keys import Data, DropWorst, fold_of
 
 _LOG = logging.getLogger(__name__)
 

@@ -4,16 +4,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
-from noldo.training.feed import (
-    MakeOrder,
-    class_counts,
-    crop_to_load,
-    first_of,
-    open_unlabelled,
-    train_batches,
-)
+from noldo.training.feed import MakeOrder, train_batches
 from noldo.training.recipe import SelfTrainRecipe
 from noldo.training.sampler import EpochBatches, RareClassBatches, Shares
+from noldo.training.splits import class_counts, crop_to_load, first_of, open_unlabelled
 from noldo.training.task import Batch, Feed
 
 TARGET = "target"

@@ -19,16 +19,7 @@ from noldo.models.input_step import InputStep
 from noldo.scores import Scores, scores_of
 from noldo.training.correcting import Correcting, Surroundings
 from noldo.training.counts import summary
-from noldo.training.feed import (
-    Samples,
-    crop_to_load,
-    make_feed,
-    open_split,
-    require_label_files,
-    require_one_size,
-    require_samples,
-    whole_tiles,
-)
+from noldo.training.feed import make_feed, whole_tiles
 from noldo.training.loop import Loop
 from noldo.training.losses import label_loss_of
 from noldo.training.networks import build_pretraining, build_transfer, keeper_of
@@ -46,6 +37,14 @@ from noldo.training.run_folder import RunFolder, read_checkpoint, read_json
 from noldo.training.sample_figure import sample_figure
 from noldo.training.sampler import EpochBatches
 from noldo.training.self_training import SelfTraining
+from noldo.training.splits import (
+    Samples,
+    crop_to_load,
+    open_split,
+    require_label_files,
+    require_one_size,
+    require_samples,
+)
 from noldo.training.task import Feed, Progress
 from noldo.training.transferring import Transferring
 

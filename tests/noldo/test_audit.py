@@ -27,10 +27,10 @@ from noldo.label_store import write_label_store
 from noldo.manifest import SourceRecord
 from noldo.paths import find_subset
 from noldo.prediction.mapper import load_mapper
-from noldo.training.feed import open_split
+from noldo.training.data_keys import LabelNoise
 from noldo.training.label_noise import rate_of
-from noldo.training.recipe import LabelNoise
 from noldo.training.runs import run_recipe
+from noldo.training.splits import open_split
 from tests.noldo.training_set import pretrain_recipe, transfer_recipe, write_training_set
 
 OWN_SCORES = "cross_entropy,cross_entropy_by_class"

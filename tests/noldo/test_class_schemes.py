@@ -20,10 +20,10 @@ from noldo.legend import (
     OSM_LAND_USE,
 )
 from noldo.prediction.mapper import load_mapper
-from noldo.training.feed import open_split
-from noldo.training.recipe import LabelNoise
+from noldo.training.data_keys import LabelNoise
 from noldo.training.run_folder import RunFolder, read_checkpoint
 from noldo.training.runs import run_recipe
+from noldo.training.splits import open_split
 from tests.noldo.made_up_data_set import DataSet
 from tests.noldo.training_set import pretrain_recipe, transfer_recipe, write_training_set
 

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from noldo.training.feed import open_split
+from noldo.training.data_keys import LabelNoise
 from noldo.training.label_noise import with_noise
-from noldo.training.recipe import LabelNoise
+from noldo.training.splits import open_split
 from tests.noldo.training_set import pretrain_recipe, write_training_set
 
 KINDS = ("uniform", "pair", "blurred")

@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 from noldo import NoldoS12
 from noldo.audit.table import Row, write_csv
 from noldo.errors import ConfigError
-from noldo.training.data_keys import DropWorst, fold_of
-from noldo.training.feed import open_split
+from noldo.training.data_keys import Data, DropWorst, fold_of
 from noldo.training.left_out import BLOCK_M, dropped_of, folds
-from noldo.training.recipe import Data
+from noldo.training.splits import open_split
 from tests.noldo.made_up_data_set import DataSet
 from tests.noldo.training_set import TRAIN, write_training_set
 

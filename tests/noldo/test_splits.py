@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from noldo.errors import ConfigError
-from noldo.training.feed import crop_to_load, require_one_size
+from noldo.training.splits import crop_to_load, require_one_size
 
 
 @dataclass(frozen=True)
