@@ -101,18 +101,26 @@ def test_deleting_one_shard_rebuilds_one_job(copy):
     assert copy.digest() == before
 
 
-@pytest.mark.parametrize(
-    "file", ["zarr.json", "s1_grd_10m/zarr.json", "season/c/0", "id/c/0", "time_s2/c/0/0"]
-)
-def test_a_lost_small_file_comes_back_without_a_request(copy, file):
-    before, content = copy.digest(), (copy.folder / "results/tiny/nol.zarr" / file).read_bytes()
-    (copy.folder / "results/tiny/nol.zarr" / file).unlink()
-    assert copy.noldo("verify", "results/tiny").returncode == 1
-    planned = jobs_planned(copy)
-    assert not {"search_scenes", "fetch_pixels", "pack_shard_nol"} & set(planned)
+SMALL_FILES = ("zarr.json", "s1_grd_10m/zarr.json", "season/c/0", "id/c/0", "time_s2/c/0/0")
+
+
+def test_lost_small_files_come_back_without_a_request(copy):
+    """Each is missed on its own; all of them come back in one build."""
+    before, store = copy.digest(), copy.folder / "results/tiny/nol.zarr"
+    contents = {file: (store / file).read_bytes() for file in SMALL_FILES}
+    aside = copy.folder / "aside"
+    for file in SMALL_FILES:
+        (store / file).rename(aside)
+        assert copy.noldo("verify", "results/tiny").returncode == 1
+        planned = jobs_planned(copy)
+        assert planned
+        assert not {"search_scenes", "fetch_pixels", "pack_shard_nol"} & set(planned)
+        aside.rename(store / file)
+    for file in SMALL_FILES:
+        (store / file).unlink()
     copy.build(tiny_config())
     assert copy.digest() == before
-    assert (copy.folder / "results/tiny/nol.zarr" / file).read_bytes() == content
+    assert {file: (store / file).read_bytes() for file in SMALL_FILES} == contents
     assert copy.noldo("verify", "results/tiny").returncode == 0
 
 

@@ -31,7 +31,7 @@ from sandbox.true_labels import write_truth
 from tests.pipeline.expectation import expected_arrays
 from tests.pipeline.workflow import ROOT, Workflow
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
 @pytest.fixture(scope="module")

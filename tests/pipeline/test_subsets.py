@@ -98,25 +98,30 @@ def test_a_subset_that_was_built_may_not_be_dropped_or_changed(copy):
     )
 
 
-@pytest.mark.parametrize(
-    ("file", "rules", "not_rules"),
-    [
-        ("osm.zarr/osm_10m/c/1/0/0/0", {"pack_shard_osm"}, {"label_osm", "fetch_pixels", "pack_shard_dw"}),
-        (
-            "dw.zarr/expert_10m/c/0/0/0/0",
-            {"fetch_pixels", "pack_shard_dw"},
-            {"make_expert_tiles", "search_scenes"},
-        ),
-        ("dw.json", {"write_index"}, {"fetch_pixels", "label_osm"}),
-    ],
-)
-def test_a_lost_file_comes_back_without_what_it_does_not_need(copy, file, rules, not_rules):
-    before, lost = copy.digest(), copy.folder / "results/tiny" / file
-    lost.unlink()
-    assert copy.noldo("verify", "results/tiny").returncode == 1
-    plan = set(planned(copy, all_three()))
-    assert rules <= plan
-    assert not not_rules & plan
+LOST = {
+    "osm.zarr/osm_10m/c/1/0/0/0": ({"pack_shard_osm"}, {"label_osm", "fetch_pixels", "pack_shard_dw"}),
+    "dw.zarr/expert_10m/c/0/0/0/0": (
+        {"fetch_pixels", "pack_shard_dw"},
+        {"make_expert_tiles", "search_scenes"},
+    ),
+    "dw.json": ({"write_index"}, {"fetch_pixels", "label_osm"}),
+}
+"""File to the rules that bring it back, and others that it does not need."""
+
+
+def test_lost_files_come_back_without_what_they_do_not_need(copy):
+    """Each is missed on its own; all of them come back in one build."""
+    before, results = copy.digest(), copy.folder / "results/tiny"
+    aside = copy.folder / "aside"
+    for file, (rules, not_rules) in LOST.items():
+        (results / file).rename(aside)
+        assert copy.noldo("verify", "results/tiny").returncode == 1
+        plan = set(planned(copy, all_three()))
+        assert rules <= plan, file
+        assert not not_rules & plan, file
+        aside.rename(results / file)
+    for file in LOST:
+        (results / file).unlink()
     copy.build(all_three())
     assert copy.digest() == before
 

@@ -77,7 +77,7 @@ class Workflow:
         usage = self.folder / "usage.json"
         measured = [sys.executable, "-c", MEASURE, str(usage), *self.command(*arguments, cores=cores)]
         done = subprocess.run(
-            measured, capture_output=True, text=True, cwd=self.folder, check=False, timeout=600
+            measured, capture_output=True, text=True, cwd=self.folder, check=False, timeout=1100
         )
         return done.returncode, done.stdout + done.stderr, json.loads(usage.read_text())
 
