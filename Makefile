@@ -8,7 +8,7 @@ CORES ?= all
 SPREAD := -n 3 --dist loadfile --no-loadscope-reorder
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints/ci.txt
 
-.PHONY: build_noldo test test-fast lint format types schemas clean
+.PHONY: build_noldo test test-fast bench lint format types schemas clean
 
 build_noldo: $(VENV)/.build
 	$(BIN)/snakemake --cores $(CORES) build_noldo
@@ -20,6 +20,12 @@ test: $(VENV)/.dev
 
 test-fast: $(VENV)/.dev
 	$(BIN)/python -m pytest $(SPREAD) -m "not slow"
+
+# All benchmarks, one after another; each leaves its record, and those that could not be made are told at the end.
+BENCHMARKS := reading loading items sizes cold building fetching step osm_extract
+bench: $(VENV)/.dev
+	@failed=; for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name || failed="$$failed $$name"; done; \
+	test -z "$$failed" || { echo "bench: no record of$$failed; see above" >&2; exit 1; }
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

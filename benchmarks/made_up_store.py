@@ -18,12 +18,14 @@ NOISE = {"uint16": 40.0, "int16": 60.0}
 """Standard deviation in stored steps."""
 
 
-def layout_of(num_locations: int, *, codec: str = "small", locations_per_shard: int = 64) -> StoreLayout:
+def layout_of(
+    num_locations: int, *, codec: str = "small", locations_per_shard: int = 64, patch_size_px: int = 264
+) -> StoreLayout:
     return StoreLayout(
         specs=array_specs(PRODUCTS),
         num_locations=num_locations,
         season_names=SEASONS,
-        patch_size_px=264,
+        patch_size_px=patch_size_px,
         locations_per_shard=locations_per_shard,
         codec=codec,
     )

@@ -20,6 +20,7 @@ import numpy as np
 
 from benchmarks import made_up_store
 from benchmarks.records import headline, keep, machine, table, versions
+from benchmarks.turns import best_seconds
 from noldo.metadata import codec_of, grid_of
 from noldo.products import ArraySpec
 from noldo.reader import StoreReader
@@ -78,9 +79,9 @@ def compare(store: Path, *, repeats: int) -> dict[str, Any]:
         "reader, into arrays": lambda: _each(into, order),
         **{name: _turn(read, order) for name, read in ways.items()},
     }
-    seconds = _best(turns, repeats=repeats)
+    seconds = best_seconds(turns, repeats=repeats)
     pools = {threads: ThreadPoolExecutor(threads) for threads in (1, 2)}
-    threaded = _best(
+    threaded = best_seconds(
         {f"{threads} threads": _threaded(pool, reader, order, threads) for threads, pool in pools.items()},
         repeats=repeats,
         clock=time.perf_counter,
@@ -183,6 +184,17 @@ def _stored_chunks(
     return found
 
 
+def needed_bytes(reader: StoreReader, order: Sequence[tuple[int, int]]) -> int:
+    """Stored bytes of every chunk of the order (row, season)."""
+    layout, total = reader.layout, 0
+    for row, season in order:
+        shard, row_in_shard = divmod(row, layout.locations_per_shard)
+        for spec in layout.specs:
+            number = grid_of(spec, layout).chunk_number(row_in_shard, season)
+            total += reader._index(reader._array(spec), shard)[number][1]
+    return total
+
+
 def _decode(chunks: Sequence[tuple[Any, bytes, np.ndarray]]) -> None:
     for codec, stored, out in chunks:
         codec.decode(stored, out, where="memory")
@@ -209,19 +221,6 @@ def _threaded(
     return turn
 
 
-def _best(
-    turns: dict[str, Callable[[], None]], *, repeats: int, clock: Callable[[], float] = time.process_time
-) -> dict[str, float]:
-    """Seconds of the fastest turn of each; CPU of the process, so that threads of others don't come for free."""
-    best = dict.fromkeys(turns, float("inf"))
-    for _ in range(repeats):
-        for name, turn in turns.items():
-            start = clock()
-            turn()
-            best[name] = min(best[name], clock() - start)
-    return best
-
-
 def _ratios(per_s: dict[str, float]) -> dict[str, float]:
     found = {
         "T1 reader / decoding alone": per_s["reader, into arrays"] / per_s["decoding alone"],
@@ -235,11 +234,9 @@ def _ratios(per_s: dict[str, float]) -> dict[str, float]:
 
 def _amplification(store: Path, order: Sequence[tuple[int, int]]) -> float:
     """Bytes that one pass asks the system for, with metadata and indexes, of the bytes of its chunks."""
-    fresh = StoreReader.open(store)
-    needed = sum(len(stored) for _, stored, _ in _stored_chunks(fresh, order))
-    read = _reader(fresh)
+    needed = needed_bytes(StoreReader.open(store), order)
     before = _bytes_asked_for()
-    _each(read, order)
+    _each(_reader(StoreReader.open(store)), order)
     return (_bytes_asked_for() - before) / needed
 
 
