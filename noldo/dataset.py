@@ -172,6 +172,11 @@ class NoldoS12(Dataset[Sample]):
         return self._rows["row"]
 
     @property
+    def shards(self) -> np.ndarray:
+        """Shard of the store that each sample's images lie in, (sample,) int64."""
+        return self._rows["row"] // self._reader.layout.locations_per_shard
+
+    @property
     def places(self) -> np.ndarray:
         """Where each sample's patch lies, (sample, 3) int64: EPSG code (0: not known), easting and northing of its upper left corner in m."""
         return np.stack([self._rows[name].astype(np.int64) for name in ("crs_epsg", "x_ul", "y_ul")], axis=1)

@@ -141,6 +141,14 @@ class Data(Frozen):
         description="How train is read: by `num_workers` processes of torch a rank; or by one process with so many threads, through "
         "memory that is used again (noldo.ring_loader): faster, in the same order and to the same weights.",
     )
+    order: Literal["global", "window"] = Field(
+        default="global",
+        description="global: locations in any order; window: few shards at a time, for disks and object stores that are slow at random "
+        "reads (docs/design/015).",
+    )
+    window_shards: int = Field(
+        default=16, ge=1, description="order window: shards that a window has; more: better shuffled."
+    )
     num_workers: int = Field(
         default=4,
         ge=0,
@@ -169,4 +177,6 @@ class Data(Frozen):
             raise ValueError(
                 "legend: of stores, not of tiles, which have one legend a label source; leave it out"
             )
+        if self.layout != "noldo" and self.order == "window":
+            raise ValueError("order window: of stores, not of tiles, which lie in no shards; write global")
         return self
