@@ -97,6 +97,27 @@ def test_a_run_in_windows_that_was_stopped_goes_on_to_the_same_weights(
     assert all(torch.equal(value, other[name]) for name, value in one.items())
 
 
+def test_a_run_goes_on_with_copies_of_shards_to_the_same_weights(
+    store: DataSet, whole: Path, tmp_path: Path
+) -> None:
+    looks = iter(range(100))
+    with pytest.raises(RunInterruptedError):
+        run_recipe(
+            pretrain_recipe(store.root, data=in_windows(store), epochs=1),
+            out=tmp_path / "run",
+            running=Running(stop=lambda: next(looks) >= 0),
+        )
+    cache = {"folder": str(tmp_path / "cache"), "max_gb": 0.1}
+    run_recipe(
+        pretrain_recipe(store.root, data=in_windows(store, cache=cache), epochs=1), out=tmp_path / "run"
+    )
+    one, other = (
+        read_checkpoint(RunFolder(out).checkpoint("last"))["network"] for out in (whole, tmp_path / "run")
+    )
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+    assert len(list((tmp_path / "cache").glob("*/*"))) > 2
+
+
 def test_source_and_target_have_each_their_own_order(store: DataSet, tmp_path: Path) -> None:
     recipe = self_train_recipe(store.root, target=in_windows(store), epochs=1)
     assert run_recipe(recipe, out=tmp_path)["epochs"] == 1
@@ -107,6 +128,9 @@ def test_windows_are_refused_where_there_are_no_shards_or_classes_are_drawn(
 ) -> None:
     with pytest.raises(ConfigError, match="order window: of stores, not of tiles"):
         transfer_recipe(store.root, data={"store": "x", "layout": "openearthmap", "order": "window"})
+    cache = {"folder": "x", "max_gb": 1}
+    with pytest.raises(ConfigError, match="cache: of stores, not of tiles"):
+        transfer_recipe(store.root, data={"store": "x", "layout": "openearthmap", "cache": cache})
     recipe = self_train_recipe(
         store.root, data=in_windows(store), method={"rare_classes": {"temperature": 0.5}}
     )
