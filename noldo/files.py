@@ -147,13 +147,13 @@ class LocalFiles:
         found = self._open.get(name)
         if found is None:
             found = Descriptor(f"{self.where}/{name}")
-            self._keep_open(name, found)
+            self._keep_open(name, found, at_most=MAX_OPEN_FILES)
         return found
 
-    def _keep_open(self, name: str, file: "Descriptor") -> None:
+    def _keep_open(self, name: str, file: "Descriptor", *, at_most: int) -> None:
         """Drop the oldest ones; whoever still reads from one that was dropped keeps it open."""
         self._open[name] = file
-        while len(self._open) > MAX_OPEN_FILES:
+        while len(self._open) > at_most:
             self._open.popitem(last=False)
 
     def _errors(self, name: str) -> "ToldInOneLine":

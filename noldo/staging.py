@@ -19,6 +19,9 @@ _LOG = logging.getLogger(__name__)
 PIECE_BYTES = 16 * 2**20
 """Fetched by one request: what an object store's client gives half a minute for, at 5 Mbit/s."""
 
+MAX_OPEN_COPIES = 256
+"""Of one store: those of a window of 32 shards of five arrays, and of some of the next one. Opening a copy costs more than a file."""
+
 MUCH = 32
 """Bytes copied for each byte read that are told of. A pass in windows copies four seasons of all locations of a shard and reads one
 season of those of a split: about five. Copies that are removed before their next use make a hundred and more."""
@@ -46,7 +49,7 @@ class StagedFiles(LocalFiles):
         super().__init__(self._source.where)
         self._copies = CopyFolder(self._cache)
         self._opening = threading.Lock()
-        self._versions: dict[str, FileVersion] = {}
+        self._versions: dict[str, tuple[FileVersion, str]] = {}
         self._uncopied: set[str] = set()
         self._renewed: set[str] = set()
         self._num_fetched = self._num_read = 0
@@ -103,33 +106,31 @@ class StagedFiles(LocalFiles):
         )  # fmt: skip
         with self._opening:
             self._open.pop(name, None)
-        self._copies.drop(self._copy_of(name))
+        self._copies.drop(self._known(name)[1])
         return True
 
     def _file(self, name: str) -> Descriptor:
         """The copy of a file, open."""
         found = self._open.get(name)
         if found is None:
-            version = self._version(name)
-            copy, pieces = self._copy_of(name), self._pieces(name, version)
-            found = self._copies.copy(copy, size=version.num_bytes, pieces=pieces)
+            version, copy = self._known(name)
+            found = self._copies.copy(copy, size=version.num_bytes, pieces=self._pieces(name, version))
             with self._opening:
                 self._close_removed()
-                self._keep_open(name, found)
+                self._keep_open(name, found, at_most=MAX_OPEN_COPIES)
         return found
 
-    def _version(self, name: str) -> FileVersion:
-        """The one that this process met first: what it reads of a file is of one version."""
+    def _known(self, name: str) -> tuple[FileVersion, str]:
+        """The version that this process met first, for what it reads of a file is of one; and the name of its copy, which is another
+        one for another store, file or version.
+        """
         found = self._versions.get(name)
         if found is None:
-            found = self._versions[name] = self._source.version(name)
+            version = self._source.version(name)
+            words = (self.where, name, str(version.num_bytes), version.tag)
+            copy = hashlib.sha256("\0".join(words).encode()).hexdigest()[:32]
+            found = self._versions[name] = version, copy
         return found
-
-    def _copy_of(self, name: str) -> str:
-        """Name of the copy: another store, file or version, another name."""
-        version = self._version(name)
-        words = (self.where, name, str(version.num_bytes), version.tag)
-        return hashlib.sha256("\0".join(words).encode()).hexdigest()[:32]
 
     def _pieces(self, name: str, version: FileVersion) -> Iterator[bytes]:
         for start in range(0, version.num_bytes, PIECE_BYTES):
@@ -145,10 +146,9 @@ class StagedFiles(LocalFiles):
             )  # fmt: skip
 
     def _close_removed(self) -> None:
-        """Copies that somebody removed take room on the disk for as long as they are open."""
-        for name, file in list(self._open.items()):
-            if not os.fstat(file.number).st_nlink:
-                self._open.pop(name, None)
+        """Copies that somebody removed take room on the disk for as long as they are open; those opened first are removed first."""
+        while self._open and not os.fstat(next(iter(self._open.values())).number).st_nlink:
+            self._open.popitem(last=False)
 
     def _leave(self, name: str, error: NoCopyError) -> None:
         if not self._uncopied:
