@@ -17,6 +17,7 @@ from noldo.bands import BandChoice, chosen_bands
 from noldo.common_legend import lookup_into
 from noldo.crops import Box, Crop, imagery_sides_px
 from noldo.errors import ConfigError
+from noldo.files import Cache
 from noldo.label_rows import LabelRows
 from noldo.legend import LEGEND_OF_PRODUCT, LEGENDS, Legend, Lookup
 from noldo.paths import find_subset
@@ -90,6 +91,9 @@ class NoldoS12(Dataset[Sample]):
         Hand out the store's whole patch, with no data and 255 beyond the tile: a batch of tiles of different size.
     seed
         Of seasons and crops; at least 0.
+    cache
+        Folder and bound of whole copies of shards, which are read instead of the shards themselves: for object stores, and disks that
+        are slow at random reads. None: shards are read where they are.
     transform
         Called with each sample; what it returns is the sample.
 
@@ -98,7 +102,7 @@ class NoldoS12(Dataset[Sample]):
     ConfigError
         If an argument names what the store does not hold.
     StoreError
-        If there is no store.
+        If there is no store, or the cache can't be written to.
     StoreFormatError
         If it is of another format.
     """
@@ -121,18 +125,21 @@ class NoldoS12(Dataset[Sample]):
         crop_at: Literal["random", "centre"] = "random",
         pad: bool = False,
         seed: int = 0,
+        cache: Cache | None = None,
         transform: Callable[[Sample], Sample] | None = None,
     ) -> None:
         if seed < 0:
             raise ConfigError(f"seed {seed}: expected 0 or more")
         images = find_subset(root, subset=subset)
-        self._reader = StoreReader.open(images.store)
+        self._reader = StoreReader.open(images.store, cache=cache)
         self._images = _chosen_images(self._reader, modalities, bands)
         self._season = _chosen_season(self._reader, season)
         self._seed = seed
         self._transform = transform
         self._rows = _kept_rows(self._reader, split, only)
-        self._beside = _label_rows(self._reader, self._rows["row"], label_store, subset=images.subset)
+        self._beside = _label_rows(
+            self._reader, self._rows["row"], label_store, subset=images.subset, cache=cache
+        )
         self._label = _label_spec(self._beside.reader, labels, label_source)
         self._labels = labels
         self._read_as = legend
@@ -170,6 +177,11 @@ class NoldoS12(Dataset[Sample]):
     def store_rows(self) -> np.ndarray:
         """Row of the store of each sample, (sample,) int64."""
         return self._rows["row"]
+
+    @property
+    def shards(self) -> np.ndarray:
+        """Shard of the store that each sample's images lie in, (sample,) int64."""
+        return self._rows["row"] // self._reader.layout.locations_per_shard
 
     @property
     def places(self) -> np.ndarray:
@@ -328,11 +340,16 @@ def _kept_rows(reader: StoreReader, split: str | None, only: Collection[int] | N
 
 
 def _label_rows(
-    reader: StoreReader, rows: np.ndarray, label_store: str | Path | None, *, subset: str
+    reader: StoreReader,
+    rows: np.ndarray,
+    label_store: str | Path | None,
+    *,
+    subset: str,
+    cache: Cache | None,
 ) -> LabelRows:
     if label_store is None:
         return LabelRows(reader, rows)
-    labels = StoreReader.open(find_subset(label_store, subset=subset).store)
+    labels = StoreReader.open(find_subset(label_store, subset=subset).store, cache=cache)
     return LabelRows.of_other(labels, reader, rows)
 
 

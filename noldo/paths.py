@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from noldo.errors import StoreError
+from noldo.files import Files
 from noldo.products import SUBSETS
-from noldo.reader import Files, open_files
+from noldo.reader import open_files
 
 logger = logging.getLogger(__name__)
 

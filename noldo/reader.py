@@ -8,19 +8,17 @@ neither ever reads as no data.
 
 import hashlib
 import json
-import os
-import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from io import FileIO
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from noldo.codecs import LABEL_CODEC, ChunkCodec
 from noldo.errors import ChunkCorruptError, ShardMissingError, StoreError
+from noldo.files import Cache, Files, LocalFiles, Source
 from noldo.metadata import codec_of, grid_of
 from noldo.products import ArraySpec
 from noldo.rows import ROW_ARRAYS
@@ -28,139 +26,35 @@ from noldo.shard_paths import shard_file
 from noldo.shards import ABSENT, ShardGrid, parse_index
 from noldo.store import StoreLayout, parse_layout
 
-MAX_OPEN_FILES = 64
-"""Shard files of one store that stay open: a process may have 1024 files in all, and many stores."""
-
-MIN_BUFFER_BYTES = 2**20
-"""Memory that each thread reads into."""
-
 MAX_CACHED_INDEXES = 4096
 """Shard indexes kept in memory: 4 kB each at 64 locations and 4 seasons."""
 
 
-class Files(Protocol):
-    """Read access to the files of a store, by their path relative to it.
+def open_files(path_or_url: str | Path, *, cache: Cache | None = None) -> Files:
+    """Files of a local store, or of one on S3 or GCS (`s3://`, `gs://`; needs obstore).
 
-    Every method raises `FileNotFoundError` if there is no such file, and `StoreError` if it can't be read.
+    Parameters
+    ----------
+    cache
+        Where whole copies of shards are kept, and read from; None: shards are read where they are.
+
+    Raises
+    ------
+    StoreError
+        If the cache can't be written to.
     """
-
-    where: str
-    """Path or URL of the store, for messages."""
-
-    def read(self, name: str) -> bytes:
-        """The whole file."""
-        ...
-
-    def read_range(self, name: str, *, start: int, length: int) -> bytes:
-        """Some bytes; fewer if the file ends before."""
-        ...
-
-    def view_range(self, name: str, *, start: int, length: int) -> bytes | memoryview:
-        """The same, in memory that is used again by the next call of this thread."""
-        ...
-
-    def read_tail(self, name: str, *, length: int) -> bytes:
-        """The last bytes; fewer if the file is shorter."""
-        ...
-
-
-class LocalFiles:
-    """Files of a store in a folder."""
-
-    def __init__(self, path: Path) -> None:
-        self.where = str(path)
-        self._open: OrderedDict[str, _Descriptor] = OrderedDict()
-        self._memory = threading.local()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"where": self.where}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(Path(state["where"]))  # type: ignore[misc]
-
-    def read(self, name: str) -> bytes:
-        """See `Files`; nothing stays open."""
-        with self._errors(name), FileIO(f"{self.where}/{name}") as file:
-            return file.read()
-
-    def read_range(self, name: str, *, start: int, length: int) -> bytes:
-        """See `Files`."""
-        with self._errors(name):
-            file = self._file(name)
-            return os.pread(file.number, length, start)
-
-    def view_range(self, name: str, *, start: int, length: int) -> memoryview:
-        """See `Files`: memory that was touched before costs no page faults."""
-        buffer: memoryview | None = getattr(self._memory, "buffer", None)
-        if buffer is None or len(buffer) < length:
-            buffer = self._memory.buffer = memoryview(bytearray(max(length, MIN_BUFFER_BYTES)))
-        with self._errors(name):
-            file = self._file(name)
-            count = os.preadv(file.number, [buffer[:length]], start)
-        return buffer[:count]
-
-    def read_tail(self, name: str, *, length: int) -> bytes:
-        """See `Files`."""
-        with self._errors(name):
-            file = self._file(name)
-            size = os.fstat(file.number).st_size
-            return os.pread(file.number, length, max(0, size - length))
-
-    def _file(self, name: str) -> "_Descriptor":
-        """The file, open; whoever still reads from one that was dropped keeps it open."""
-        found = self._open.get(name)
-        if found is None:
-            found = self._open[name] = _Descriptor(f"{self.where}/{name}")
-            while len(self._open) > MAX_OPEN_FILES:
-                self._open.popitem(last=False)
-        return found
-
-    def _errors(self, name: str) -> "_ToldInOneLine":
-        return _ToldInOneLine(self.where, name)
-
-
-class _Descriptor:
-    """A file that is open for reading at positions, until nobody knows it any more."""
-
-    __slots__ = ("number",)
-
-    def __init__(self, path: str) -> None:
-        self.number = -1
-        self.number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        if hasattr(os, "posix_fadvise"):
-            # Exactly the bytes asked for are read.
-            os.posix_fadvise(self.number, 0, 0, os.POSIX_FADV_RANDOM)
-
-    def __del__(self) -> None:
-        if self.number >= 0:
-            os.close(self.number)
-
-
-class _ToldInOneLine:
-    """What the system says of a file, in a line. A class, because a generator costs more than the reading."""
-
-    __slots__ = ("_name", "_where")
-
-    def __init__(self, where: str, name: str) -> None:
-        self._where, self._name = where, name
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
-            raise StoreError(
-                f"{self._where}/{self._name}: can't be read ({error.strerror}); check the disk and the permissions"
-            ) from error
-
-
-def open_files(path_or_url: str | Path) -> Files:
-    """Files of a local store, or of one on S3 or GCS (`s3://`, `gs://`; needs obstore)."""
+    files: Source
     if "://" in str(path_or_url):
         from noldo.remote import RemoteFiles
 
-        return RemoteFiles(str(path_or_url))
-    return LocalFiles(Path(path_or_url))
+        files = RemoteFiles(str(path_or_url))
+    else:
+        files = LocalFiles(Path(path_or_url))
+    if cache is None:
+        return files
+    from noldo.staging import StagedFiles
+
+    return StagedFiles(files, cache)
 
 
 class StoreReader:
@@ -186,9 +80,9 @@ class StoreReader:
         self._indexes: OrderedDict[tuple[str, int], list[tuple[int, int]]] = OrderedDict()
 
     @classmethod
-    def open(cls, path_or_url: str | Path) -> "StoreReader":
-        """Open a local `nol.zarr`, or one on S3 or GCS."""
-        return cls(open_files(path_or_url))
+    def open(cls, path_or_url: str | Path, *, cache: Cache | None = None) -> "StoreReader":
+        """Open a local `nol.zarr`, or one on S3 or GCS; see `open_files`."""
+        return cls(open_files(path_or_url, cache=cache))
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_indexes": OrderedDict()}
@@ -274,6 +168,17 @@ class StoreReader:
         """
         array = self._array(spec)
         shard, row_in_shard = divmod(row, self.layout.locations_per_shard)
+        try:
+            self._read(array, shard, row_in_shard, seasons, out)
+        except ChunkCorruptError:
+            if not self.files.forget(shard_file(spec.name, array.num_axes, shard)):
+                raise
+            self._indexes.pop((spec.name, shard), None)
+            self._read(array, shard, row_in_shard, seasons, out)
+
+    def _read(
+        self, array: "_Array", shard: int, row_in_shard: int, seasons: Sequence[int], out: np.ndarray
+    ) -> None:
         step = array.grid.seasons_per_chunk
         if step == 1:
             numbers = [array.grid.chunk_number(row_in_shard, season) for season in seasons]
@@ -286,7 +191,7 @@ class StoreReader:
         if stored == wanted:
             self._decode(array, shard, numbers, out.reshape(len(numbers), *array.grid.chunk_shape))
             return
-        chunks = np.empty((len(numbers), *array.grid.chunk_shape), dtype=spec.dtype)
+        chunks = np.empty((len(numbers), *array.grid.chunk_shape), dtype=array.spec.dtype)
         self._decode(array, shard, numbers, chunks)
         found = chunks.reshape(-1, *array.grid.chunk_shape[1:])
         np.take(found, [stored.index(one) for one in wanted], axis=0, out=out)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from noldo.errors import MissingExtraError, StoreError
+from noldo.files import FileVersion, changed_meanwhile
 
 if TYPE_CHECKING:
     from zarr.abc.store import Store
@@ -65,7 +66,7 @@ def zarr_store(url: str) -> "Store":
 
 
 class RemoteFiles:
-    """Files of a store behind a URL; see `noldo.reader.Files`.
+    """Files of a store behind a URL; see `noldo.files.Files`.
 
     The connection is made on first use and is not pickled: spawned workers make their own. Forked ones
     can't, because obstore's threads do not survive a fork; they are told so instead of hanging.
@@ -103,6 +104,29 @@ class RemoteFiles:
 
         with told_in_one_line(f"{self.where}/{name}"):
             return bytes(obstore.get(self._store(), name, options={"range": {"suffix": length}}).bytes())
+
+    def forget(self, name: str) -> bool:
+        """See `Files`: there is nothing else to read."""
+        return False
+
+    def version(self, name: str) -> FileVersion:
+        """See `noldo.files.Source`."""
+        import obstore
+
+        with told_in_one_line(f"{self.where}/{name}"):
+            facts = obstore.head(self._store(), name)
+        return FileVersion(facts["size"], facts["e_tag"] or facts["last_modified"].isoformat())
+
+    def read_version(self, name: str, *, start: int, length: int, version: FileVersion) -> bytes:
+        """See `noldo.files.Source`."""
+        import obstore
+
+        with told_in_one_line(f"{self.where}/{name}"):
+            found = obstore.get(self._store(), name, options={"range": (start, start + length)})
+            facts = found.meta
+            if version != FileVersion(facts["size"], facts["e_tag"] or facts["last_modified"].isoformat()):
+                raise changed_meanwhile(f"{self.where}/{name}")
+            return bytes(found.bytes())
 
     def sizes(self) -> dict[str, int]:
         """Length in bytes of every object below the URL, by name."""

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from noldo.errors import ChunkCorruptError, ShardMissingError
+from noldo.files import Files
 from noldo.metadata import codec_of, grid_of
 from noldo.products import ArraySpec
-from noldo.reader import Files
 from noldo.shard_paths import shard_file
 from noldo.shards import ABSENT, ShardGrid, parse_index
 from noldo.store import StoreLayout

@@ -71,6 +71,18 @@ class LabelNoise(Frozen):
         return self
 
 
+class CacheKeys(Frozen):
+    """Whole copies of the shards of train, which are read instead of the shards (`noldo.staging`)."""
+
+    folder: str = Field(
+        min_length=1,
+        description="On a fast local disk; made if it is not there. Runs and ranks of one machine share it.",
+    )
+    max_gb: float = Field(
+        gt=0, description="All copies together, in 10^9 bytes; with `order: window`, two windows at least."
+    )
+
+
 class Data(Frozen):
     """What is learnt from."""
 
@@ -141,6 +153,21 @@ class Data(Frozen):
         description="How train is read: by `num_workers` processes of torch a rank; or by one process with so many threads, through "
         "memory that is used again (noldo.ring_loader): faster, in the same order and to the same weights.",
     )
+    cache: CacheKeys | None = Field(
+        default=None,
+        description="For object stores, and disks that are slow at random reads: shards of train are copied whole when they are first "
+        "read, and removed when others need the room; null: they are read where they are.",
+    )
+    order: Literal["global", "window"] = Field(
+        default="global",
+        description="global: locations in any order; window: few shards at a time, for disks and object stores that are slow at random "
+        "reads (docs/design/015).",
+    )
+    window_shards: int = Field(
+        default=32,
+        ge=1,
+        description="order window: shards that a window has; more: better shuffled. A window should hold many batches.",
+    )
     num_workers: int = Field(
         default=4,
         ge=0,
@@ -160,13 +187,15 @@ class Data(Frozen):
 
     @model_validator(mode="after")
     def _stores_have_no_folders_of_tiles(self) -> Self:
-        keys = ("folders", "class_numbers", "fold")
+        keys, of_stores = ("folders", "class_numbers", "fold"), ("legend", "cache")
         if self.layout == "noldo" and (given := [key for key in keys if getattr(self, key)]):
             raise ValueError(
                 f"{', '.join(given)}: of tiles, not of stores; leave it out, or name their layout"
             )
-        if self.layout != "noldo" and self.legend is not None:
+        if self.layout != "noldo" and (given := [key for key in of_stores if getattr(self, key) is not None]):
             raise ValueError(
-                "legend: of stores, not of tiles, which have one legend a label source; leave it out"
+                f"{', '.join(given)}: of stores, not of tiles, which have one legend a label source, and no shards; leave it out"
             )
+        if self.layout != "noldo" and self.order == "window":
+            raise ValueError("order window: of stores, not of tiles, which lie in no shards; write global")
         return self

@@ -1,15 +1,16 @@
 """Batches for the loop: order and readers of the data sets of one recipe."""
 
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch.utils.data import DataLoader, default_collate
 
+from noldo.dataset import NoldoS12
 from noldo.ring_loader import RingLoader
 from noldo.training.data_keys import Data
 from noldo.training.label_transforms import refuse_odd_labels
-from noldo.training.sampler import EpochBatches, Shares, same_size_batches
+from noldo.training.sampler import EpochBatches, Shares, WindowBatches, same_size_batches
 from noldo.training.splits import Samples, first_of
 from noldo.training.task import Draw, Feed
 
@@ -22,6 +23,24 @@ class MakeOrder(Protocol):
         ...
 
 
+def order_of(data: Data, train: Samples, *, steps_per_epoch: int | None = None) -> MakeOrder:
+    """What makes the order that a recipe asks for.
+
+    Parameters
+    ----------
+    train
+        The data set; of a store, if the order is one of windows.
+    steps_per_epoch
+        See `EpochBatches`.
+    """
+    if data.order == "global":
+        return partial(EpochBatches, steps_per_epoch=steps_per_epoch)
+    shards = cast(NoldoS12, train).shards[: data.max_train]
+    return partial(
+        WindowBatches, shards=shards, window_shards=data.window_shards, steps_per_epoch=steps_per_epoch
+    )
+
+
 def make_feed(
     train: Samples,
     val: Samples | None,
@@ -32,7 +51,7 @@ def make_feed(
     rank: int = 0,
     num_ranks: int = 1,
     draw: Draw,
-    make_order: MakeOrder = EpochBatches,
+    make_order: MakeOrder | None = None,
 ) -> Feed:
     """Put together what the loop reads from.
 
@@ -41,7 +60,7 @@ def make_feed(
     train, val
         Data sets; `val` hands out whole tiles or centre crops, and is never told of epochs: its seasons stay the same.
     make_order
-        Makes the order of the samples of train.
+        Makes the order of the samples of train; None: the one that the recipe asks for.
 
     Raises
     ------
@@ -51,7 +70,7 @@ def make_feed(
     learnt = first_of(train, data.max_train)
     shares = Shares(len(learnt), batch_size=batch_size, num_ranks=num_ranks, rank=rank)
     shares.check(where=f"{data.where}, split train")
-    order = make_order(shares, seed=seed)
+    order = (make_order or order_of(data, train))(shares, seed=seed)
     batches = None
     if val is not None and len(val):
         batches = whole_tiles(

@@ -4,10 +4,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
-from noldo.training.feed import MakeOrder, train_batches
+from noldo.errors import ConfigError
+from noldo.training.feed import MakeOrder, order_of, train_batches
 from noldo.training.recipe import SelfTrainRecipe
 from noldo.training.sampler import EpochBatches, RareClassBatches, Shares
-from noldo.training.splits import class_counts, crop_to_load, first_of, open_unlabelled
+from noldo.training.splits import Samples, class_counts, crop_to_load, first_of, open_unlabelled
 from noldo.training.task import Batch, Feed
 
 TARGET = "target"
@@ -31,8 +32,13 @@ class _Pairs:
             yield {**source, TARGET: target}
 
 
-def order_of_source(recipe: SelfTrainRecipe) -> MakeOrder:
+def order_of_source(recipe: SelfTrainRecipe, train: Samples) -> MakeOrder:
     """What makes the order of the source; for rare classes, its labels are read once.
+
+    Parameters
+    ----------
+    train
+        The source.
 
     Raises
     ------
@@ -41,7 +47,11 @@ def order_of_source(recipe: SelfTrainRecipe) -> MakeOrder:
     """
     rare, steps = recipe.method.rare_classes, recipe.steps_per_epoch
     if rare is None:
-        return partial(EpochBatches, steps_per_epoch=steps)
+        return order_of(recipe.data, train, steps_per_epoch=steps)
+    if recipe.data.order == "window":
+        raise ConfigError(
+            "method.rare_classes draws locations from all of the source; write `data.order: global`, or leave rare_classes out"
+        )
     counts = class_counts(recipe.data, modality=recipe.modality, seed=recipe.seed)
     return partial(RareClassBatches, counts=counts, temperature=rare.temperature, steps_per_epoch=steps)
 
@@ -64,7 +74,8 @@ def with_target(source: Feed, *, recipe: SelfTrainRecipe, rank: int, num_ranks: 
     learnt = first_of(target, data.max_train)
     shares = Shares(len(learnt), batch_size=recipe.batch_size, num_ranks=num_ranks, rank=rank)
     shares.check(where=f"{where}, split train")
-    order = EpochBatches(shares, seed=recipe.seed, steps_per_epoch=source.steps_per_epoch)
+    make_order = order_of(data, target, steps_per_epoch=source.steps_per_epoch)
+    order = make_order(shares, seed=recipe.seed)
 
     def set_epoch(epoch: int) -> None:
         source.set_epoch(epoch)

@@ -27,7 +27,10 @@ _LOG = logging.getLogger(__name__)
 CHECKPOINT_VERSION = 1
 """Raised when an older checkpoint would go on to other weights."""
 
-_WITHOUT_EFFECT = ("data.loader", "data.num_workers", "log_steps", "checkpoint_epochs")
+_WITHOUT_EFFECT = (
+    *("data.loader", "data.num_workers", "data.cache", "data.cache.folder", "data.cache.max_gb"),
+    *("target.cache", "target.cache.folder", "target.cache.max_gb", "log_steps", "checkpoint_epochs"),
+)
 """Keys that may change when a run goes on: they change no weights."""
 
 _PACKAGES = ("noldo-s12", "torch", "segmentation-models-pytorch", "timm", "lightning-fabric", "numpy")

@@ -35,7 +35,6 @@ from noldo.training.recipe import (
 )
 from noldo.training.run_folder import RunFolder, read_checkpoint, read_json
 from noldo.training.sample_figure import sample_figure
-from noldo.training.sampler import EpochBatches
 from noldo.training.self_training import SelfTraining
 from noldo.training.splits import (
     Samples,
@@ -405,7 +404,7 @@ def _feed(recipe: Recipe, train: Samples, val: Samples, inputs: InputStep, fabri
         rank=fabric.global_rank,
         num_ranks=fabric.world_size,
         draw=partial(sample_figure, bands=bands, legend=train.legend),
-        make_order=order_of_source(recipe) if isinstance(recipe, SelfTrainRecipe) else EpochBatches,
+        make_order=order_of_source(recipe, train) if isinstance(recipe, SelfTrainRecipe) else None,
     )
     if not isinstance(recipe, SelfTrainRecipe):
         return feed

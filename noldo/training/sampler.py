@@ -11,6 +11,9 @@ from noldo.errors import ConfigError
 _ORDER = 3
 """Stream of random numbers; 0 to 2 are those of seasons, crops and augmentation."""
 
+_SHARD_ORDER = 8
+"""Stream of the order of shards; 7 is that of what is left out."""
+
 _RARE = 6
 """Stream of rare classes; 4 and 5 are those of dropout and of errors in labels."""
 
@@ -54,7 +57,7 @@ class EpochBatches(Sampler[list[int]]):
     """Batches of one rank, shuffled anew each pass; set `epoch` and `first_step` before iterating."""
 
     def __init__(self, shares: Shares, *, seed: int, steps_per_epoch: int | None = None) -> None:
-        """Deal out samples.
+        """Deal out samples. What a step has follows from seed and step alone: no generator goes on from step to step.
 
         Parameters
         ----------
@@ -75,20 +78,70 @@ class EpochBatches(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         """Positions of samples, a list a step."""
-        shares, current, order = self._shares, -1, np.empty(0, int)
+        shares, current, order = self._shares, -1, np.empty(0, np.int64)
         per_step = shares.batch_size * shares.num_ranks
         for step in self._steps():
             number, within = divmod(step, shares.num_steps)
             if number != current:
                 current = number
-                order = np.random.default_rng([self._seed, number, _ORDER]).permutation(shares.num_samples)
+                order = self._order_of_pass(number)
             first = within * per_step + shares.rank * shares.batch_size
             yield order[first : first + shares.batch_size].tolist()
+
+    def _order_of_pass(self, number: int) -> np.ndarray:
+        """(sample,) positions of all samples, in the order of a pass."""
+        return np.random.default_rng([self._seed, number, _ORDER]).permutation(self._shares.num_samples)
 
     def _steps(self) -> range:
         """Those that are left of the epoch, counted from the beginning of the run."""
         start = self.epoch * self.steps_per_epoch
         return range(start + self.first_step, start + self.steps_per_epoch)
+
+
+class WindowBatches(EpochBatches):
+    """Batches that read few shards at a time: for disks and object stores that are slow at random reads.
+
+    Shards come in a random order, new for each pass; so many of them at a time are a window, and its samples are shuffled. Each sample
+    comes once a pass. With a window of all shards the order is that of `EpochBatches`.
+    """
+
+    def __init__(
+        self,
+        shares: Shares,
+        *,
+        seed: int,
+        shards: np.ndarray,
+        window_shards: int,
+        steps_per_epoch: int | None = None,
+    ) -> None:
+        """Deal out samples.
+
+        Parameters
+        ----------
+        shards
+            (sample,) number of the shard that each lies in; shards without a sample do not count.
+        window_shards
+            Shards of a window; the last window of a pass may have fewer.
+
+        Raises
+        ------
+        ConfigError
+            If a window has no shard.
+        """
+        super().__init__(shares, seed=seed, steps_per_epoch=steps_per_epoch)
+        if window_shards < 1:
+            raise ConfigError(f"window_shards {window_shards}: expected 1 or more")
+        assert len(shards) == shares.num_samples, f"{len(shards)} shards of {shares.num_samples} samples"
+        self._shard_numbers = np.unique(shards, return_inverse=True)[1]
+        self._num_shards = 1 + int(self._shard_numbers.max(initial=-1))
+        self._window_shards = window_shards
+
+    def _order_of_pass(self, number: int) -> np.ndarray:
+        shuffled = super()._order_of_pass(number)
+        rng = np.random.default_rng([self._seed, number, _SHARD_ORDER])
+        window_of_shard = rng.permutation(self._num_shards) // self._window_shards
+        windows = window_of_shard[self._shard_numbers[shuffled]]
+        return shuffled[np.argsort(windows, kind="stable")]
 
 
 class RareClassBatches(EpochBatches):

@@ -10,6 +10,7 @@ from torch.utils.data import Dataset, Subset
 
 from noldo.dataset import NoldoS12
 from noldo.errors import ConfigError, StoreError
+from noldo.files import Cache
 from noldo.legend import Legend
 from noldo.training.data_keys import Data
 from noldo.training.label_transforms import (
@@ -127,7 +128,10 @@ def open_split(
 
 
 def open_stored(data: Data, *, split: str, modalities: Sequence[str], seed: int, **options: Any) -> NoldoS12:
-    """A store of this project, as a recipe names it; `options` of `NoldoS12`."""
+    """A store of this project, as a recipe names it; `options` of `NoldoS12`. Train alone is read by way of copies, if the recipe has
+    them: other splits would have whole shards copied for a few of their locations.
+    """
+    copies = data.cache if split == "train" else None
     return NoldoS12(
         data.store,
         subset=data.subset,
@@ -138,6 +142,7 @@ def open_stored(data: Data, *, split: str, modalities: Sequence[str], seed: int,
         label_store=data.label_store,
         legend=data.legend,
         seed=seed,
+        cache=None if copies is None else Cache(copies.folder, copies.max_gb),
         **options,
     )
 

@@ -166,7 +166,7 @@ def test_shards_stay_open_as_long_as_the_data_set_and_no_more_than_a_few(
     def num_open() -> int:
         return len(list(Path("/proc/self/fd").iterdir()))
 
-    monkeypatch.setattr("noldo.reader.MAX_OPEN_FILES", 3)
+    monkeypatch.setattr("noldo.files.MAX_OPEN_FILES", 3)
     at_start = num_open()
     samples = NoldoS12(data_set.root, split=None)
     before = num_open()

@@ -1,15 +1,8 @@
 """Publishing to S3 and reading from there, against a loopback server in a process of its own."""
 
-import itertools
 import pickle
-import socket
-import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -25,77 +18,6 @@ from noldo.remote import RemoteFiles, object_store
 from noldo.store import open_store, shard_path
 from noldo.verify import verify
 from tests.noldo.made_up_data_set import DataSet
-
-START_UP_S = 60.0
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of an S3 service without buckets."""
-    port = free_port()
-    log = tmp_path_factory.mktemp("moto") / "log"
-    with log.open("wb") as file:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-            stdout=file,
-            stderr=subprocess.STDOUT,
-        )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        wait_for(url, process, log)
-        yield url
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def wait_for(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    end = time.monotonic() + START_UP_S
-    while time.monotonic() < end:
-        assert process.poll() is None, log.read_text()
-        try:
-            urllib.request.urlopen(f"{url}/moto-api/", timeout=1).close()
-        except urllib.error.URLError:
-            time.sleep(0.1)
-        else:
-            return
-    raise AssertionError(f"no S3 service after {START_UP_S} s: {log.read_text()}")
-
-
-@pytest.fixture(scope="module")
-def new_bucket(service: str) -> Iterator[Callable[[], str]]:
-    """Makes an empty bucket and gives its URL; the environment says how to reach it."""
-    variables = {
-        "AWS_ENDPOINT_URL": service,
-        "AWS_ALLOW_HTTP": "true",
-        "AWS_ACCESS_KEY_ID": "made-up",
-        "AWS_SECRET_ACCESS_KEY": "made-up",
-        "AWS_REGION": "us-east-1",
-    }
-    numbers = itertools.count()
-
-    def make() -> str:
-        name = f"bucket-{next(numbers)}"
-        urllib.request.urlopen(urllib.request.Request(f"{service}/{name}", method="PUT")).close()
-        return f"s3://{name}"
-
-    with pytest.MonkeyPatch.context() as environment:
-        for name, value in variables.items():
-            environment.setenv(name, value)
-        yield make
-
-
-@pytest.fixture
-def bucket(new_bucket: Callable[[], str]) -> str:
-    """URL of an empty bucket."""
-    return new_bucket()
 
 
 @pytest.fixture(scope="module")
