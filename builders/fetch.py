@@ -31,7 +31,8 @@ PROGRESS_S = 10.0
 def num_at_work(concurrency: int) -> int:
     """Locations to work on at once, so that so many requests can be in flight: others are prepared or written meanwhile.
 
-    The source counts what is in flight. A quarter more is enough where a location needs a quarter of an answer's time besides.
+    The source counts what is in flight. A quarter more is enough where a location needs a quarter of an answer's time besides;
+    a kill then costs at most so many answers.
     """
     return concurrency + -(-concurrency // 4)
 
