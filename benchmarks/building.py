@@ -262,7 +262,7 @@ LIMITS = """What limits each:
 
 * pack: the encoder. Of the rest, most is reading staged pixels: a file is read, and its checksum taken, once for each group of
   arrays, which is what keeps memory at one raw shard of the largest array.
-* statistics: counting (`numpy.bincount`, about 1 GB/s of uint16) takes as long as decoding. Percentiles are computed once for a store,
+* statistics: counting (`numpy.bincount`, about 1 GB/s of uint16) takes longer than decoding. Percentiles are computed once for a store,
   however large, and take a tenth of a second.
 * verify: the decoder; labels are counted again to be held against the index.
 * rasterize: checking the polygons, cutting them to the tile and projecting their points is half of it, burning the other half.
