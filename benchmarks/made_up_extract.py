@@ -162,19 +162,19 @@ def bulk(
     for number, centre in enumerate(centres):
         tags = LISTED[number % len(LISTED)]
         radius = 0.0005 * (1 + generator.pareto(2.0))
-        outline = _star(generator, centre, radius)
+        outline = star(generator, centre, radius)
         if number % 10:
             extract.ring(outline, **tags)
         else:
             outer = Member(extract.ring(outline))
-            inner = Member(extract.ring(_star(generator, centre, radius / 4)), "inner")
+            inner = Member(extract.ring(star(generator, centre, radius / 4)), "inner")
             extract.relation([outer, inner], **tags)
         for corner in centre + radius * generator.standard_normal((4, 2)):
             extract.ring(box(*corner.tolist(), width=0.0001), building="yes")
     return extract
 
 
-def _star(generator: np.random.Generator, centre: np.ndarray, radius: float) -> list[Point]:
+def star(generator: np.random.Generator, centre: np.ndarray, radius: float) -> list[Point]:
     """A ring that goes once around its centre, at half to all of the radius."""
     num_points = int(generator.integers(12, 60))
     angles = np.linspace(0.0, 2 * np.pi, num_points, endpoint=False)

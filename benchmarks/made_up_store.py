@@ -36,12 +36,12 @@ def write(path: Path, layout: StoreLayout, *, seed: int = 0) -> None:
     for position, spec in enumerate(layout.specs):
         for shard in range(layout.num_shards):
             random = np.random.default_rng([seed, position, shard])
-            items = np.stack([_item(spec, layout, random) for _ in layout.rows_of(shard)])
+            items = np.stack([item(spec, layout, random) for _ in layout.rows_of(shard)])
             write_shard(path, spec, shard=shard, items=items)
     write_rows(path, _rows(layout))
 
 
-def _item(spec: ArraySpec, layout: StoreLayout, random: np.random.Generator) -> np.ndarray:
+def item(spec: ArraySpec, layout: StoreLayout, random: np.random.Generator) -> np.ndarray:
     shape = spec.item_shape(len(layout.season_names), layout.patch_size_px)
     side = shape[-1]
     coarse = max(2, side // 33)

@@ -7,6 +7,7 @@ more important class (Fonte et al. 2016). Class ids are never resampled: polygon
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 import pyproj
@@ -164,7 +165,7 @@ def rasterize(
     if not len(geometries):
         return np.full(shape, UNLABELLED, dtype=np.uint8)
     labels: Labels = rasterize_shapes(
-        zip(geometries, values, strict=True),
+        zip(_geojson(geometries), values, strict=True),
         out_shape=shape,
         fill=UNLABELLED,
         transform=Affine(*transform),
@@ -172,3 +173,16 @@ def rasterize(
         dtype="uint8",
     )
     return labels
+
+
+def _geojson(geometries: Sequence[BaseGeometry] | Geometries) -> list[dict[str, object]]:
+    """Polygons as rasterio reads them: made here from all points at once, because a shape of shapely gives them one by one.
+
+    A geometry becomes a MultiPolygon where another one is; the pixels are the same.
+    """
+    kind, points, offsets = shapely.to_ragged_array(geometries)
+    nested = points.tolist()
+    for ends in offsets:
+        nested = [nested[first:stop] for first, stop in pairwise(ends.tolist())]
+    name = "Polygon" if kind == shapely.GeometryType.POLYGON else "MultiPolygon"
+    return [{"type": name, "coordinates": one} for one in nested]

@@ -402,22 +402,48 @@ def stack_graph(layers: Sequence[Layer], grid: Grid) -> Node:
     """One image of all bands. Joined pairwise: a chain of many bands would be too deep to be evaluated."""
     images = [_layer_graph(layer, grid) for layer in layers]
     while len(images) > 1:
-        pairs = [images[first : first + 2] for first in range(0, len(images), 2)]
-        images = [reduce(lambda left, right: left.addBands(right), pair) for pair in pairs]
+        images = [
+            reduce(lambda a, b: _node("Image.addBands", dstImg=a, srcImg=b), images[first : first + 2])
+            for first in range(0, len(images), 2)
+        ]
     return images[0]
 
 
 def _layer_graph(layer: Layer, grid: Grid) -> Node:
-    image = ee.Image(layer.asset).select(
-        [band.source for band in layer.bands], [band.name for band in layer.bands]
+    image = _node(
+        "Image.select",
+        input=_node("Image.load", id=layer.asset),
+        bandSelectors=_Constant([band.source for band in layer.bands]),
+        newNames=_Constant([band.name for band in layer.bands]),
     )
     if layer.bilinear:
-        image = image.resample("bilinear")
+        image = _node("Image.resample", image=image, mode="bilinear")
     if layer.at_centres:
-        image = image.reproject(f"EPSG:{grid.crs_epsg}", list(grid.transform(layer.resolution_m)))
+        crs = _node("Projection", crs=f"EPSG:{grid.crs_epsg}")
+        transform = _Constant(list(grid.transform(layer.resolution_m)))
+        image = _node("Image.reproject", image=image, crs=crs, crsTransform=transform)
     if layer.dtype == "float32":
-        return image.unmask(layer.no_data, False).toFloat()
+        return _node("Image.toFloat", value=_unmasked(image, layer.no_data))
     if layer.bilinear:
-        image = image.round().toUint16()
-    # Also beyond the footprint, where the default would leave pixels masked and they would arrive as 0.
-    return image.unmask(int(layer.no_data), False)
+        image = _node("Image.toUint16", value=_node("Image.round", value=image))
+    return _unmasked(image, int(layer.no_data))
+
+
+def _unmasked(image: Node, value: float) -> Node:
+    """Also beyond the footprint, where the default would leave pixels masked and they would arrive as 0."""
+    return _node("Image.unmask", input=image, value=_node("Image.constant", value=value), sameFootprint=False)
+
+
+def _node(function: str, **arguments: object) -> Node:
+    """What the client's methods make; they look at their own arguments at length, 5 ms a request of 13 in all."""
+    return ee.ComputedObject(ee.ApiFunction.lookup(function), arguments)
+
+
+class _Constant(ee.encodable.Encodable):  # type: ignore[misc]  # the client has no types
+    """A list of strings or numbers: the client would make a node of each, and put them together again."""
+
+    def __init__(self, values: list[Any]) -> None:
+        self._values = values
+
+    def encode_cloud_value(self, encoder: object) -> dict[str, Any]:
+        return {"constantValue": self._values}

@@ -28,10 +28,24 @@ PROGRESS_S = 10.0
 """A progress line at most this often, in seconds."""
 
 
+def num_at_work(concurrency: int) -> int:
+    """Locations to work on at once, so that so many requests can be in flight: others are prepared or written meanwhile.
+
+    The source counts what is in flight. A quarter more is enough where a location needs a quarter of an answer's time besides;
+    a kill then costs at most so many answers.
+    """
+    return concurrency + -(-concurrency // 4)
+
+
 def run_fetch(
     config: BuildConfig, source: ImagerySource, layout: Layout, *, job: int, concurrency: int
 ) -> None:
     """Stage all locations of a job, then write its outcomes and its `ready` file.
+
+    Parameters
+    ----------
+    concurrency
+        Requests that the source may have in flight.
 
     Raises
     ------
@@ -49,7 +63,9 @@ def run_fetch(
     rows = cut.rows_of_job(job)
     locations = read_locations(layout.locations, rows.start, rows.stop)
     plans = read_plans(layout.scenes(cut.search_of_job(job)), locations)
-    outcomes = fetch_plans(config, source, plans, layout=layout, job=job, concurrency=concurrency)
+    outcomes = fetch_plans(
+        config, source, plans, layout=layout, job=job, concurrency=num_at_work(concurrency)
+    )
     write_outcomes(layout.outcomes(job), outcomes)
     with atomic_file(layout.ready(job)):
         pass

@@ -7,6 +7,7 @@ ways.
 import ast
 import math
 import threading
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -46,10 +47,16 @@ def _read_header(data: bytes) -> tuple[np.dtype[np.void], tuple[int, ...], int]:
         raise ValueError(f"it begins with {data[:8]!r}")
     start = 8 + _LENGTH_BYTES[data[6:8]]
     end = start + int.from_bytes(data[8:start], "little")
+    return *_parsed(data[start:end]), end
+
+
+@lru_cache(maxsize=32)
+def _parsed(text: bytes) -> tuple[np.dtype[np.void], tuple[int, ...]]:
+    """Dtype and shape; the answers to a build's requests have the same few headers."""
     with _PARSING:
-        header = ast.literal_eval(data[start:end].decode())
+        header = ast.literal_eval(text.decode())
     dtype, shape = np.lib.format.descr_to_dtype(header["descr"]), tuple(header["shape"])
     is_plain = all(isinstance(length, int) and length > 0 for length in shape)
     if dtype.hasobject or header["fortran_order"] or not is_plain or not dtype.itemsize:
         raise ValueError(f"{dtype} of shape {shape}, expected plain numbers, row by row")
-    return dtype, shape, end
+    return dtype, shape

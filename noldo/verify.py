@@ -185,7 +185,7 @@ def _contradiction(name: ShardName, row: int, item: np.ndarray, evidence: _Evide
     status = evidence.rows.get("status")
     if status is None:
         return ""
-    if status[row] != Status.KEPT:
+    if int(status[row]) != Status.KEPT:  # a number of NumPy asks the enumeration what it is, at length
         return f"row {row} was not kept, but holds data" if (item != name.spec.no_data).any() else ""
     if name.spec.name == LABELS and evidence.index is not None:
         expected = evidence.index.class_counts[row]

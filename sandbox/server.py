@@ -60,7 +60,6 @@ class SandboxServer(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
     request_queue_size = 128
-    disable_nagle_algorithm = True
 
     def __init__(
         self,
@@ -138,6 +137,7 @@ class SandboxHandler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     server_version = "noldo-sandbox"
+    disable_nagle_algorithm = True  # a body would wait 40 ms for the client to acknowledge the headers
     server: SandboxServer
 
     def do_GET(self) -> None:

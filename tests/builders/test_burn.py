@@ -273,3 +273,25 @@ def test_a_multipolygon_is_burnt_as_its_parts():
     one = burn([area_of(MultiPolygon(parts))], grid).labels
     two = burn([area_of(part, osm_id=number) for number, part in enumerate(parts)], grid).labels
     np.testing.assert_array_equal(one, two)
+
+
+def test_polygons_of_any_kind_are_burnt_as_rasterio_burns_them_one_by_one():
+    from affine import Affine
+    from rasterio.features import rasterize as rasterize_shapes
+
+    grid = patch_at(9.0, 48.0)
+    outer, inner = (square_m(side) + grid.centre for side in (200.0, 80.0))
+    holed = Polygon(outer, [inner])
+    apart = MultiPolygon([Polygon(square_m(60.0, x=x) + grid.centre) for x in (-100.0, 30.0)])
+    shapes, values = [holed, apart, Polygon(inner + 5.0)], [FOREST, WATER, URBAN]
+    for kinds in (slice(0, 1), slice(0, 2), slice(1, 2), slice(0, 3)):
+        expected = rasterize_shapes(
+            zip(shapes[kinds], values[kinds], strict=True),
+            out_shape=grid.shape(),
+            fill=255,
+            transform=Affine(*grid.transform()),
+            dtype="uint8",
+        )
+        found = rasterize(shapes[kinds], values[kinds], transform=grid.transform(), shape=grid.shape())
+        np.testing.assert_array_equal(found, expected)
+        assert (found != 255).any()

@@ -20,11 +20,12 @@ import pytest
 import shapely
 
 from builders.config import BuildConfig
-from builders.earth_engine import EarthEngine
+from builders.earth_engine import EarthEngine, stack_graph
 from builders.layout import Layout
 from builders.quota_state import SharedQuotaState, clear_holds, state_path
 from builders.records import COLLECTIONS, DYNAMIC_WORLD, S1_GRD, S2_L1C, S2_L2A, Location, Scene, SeasonChoice
 from builders.request_log import summarise
+from builders.stack import Layer, merged, season_layers
 from noldo.errors import (
     AuthenticationError,
     ConfigError,
@@ -1109,3 +1110,61 @@ def usable_choices(scenes: Sequence[Scene], place: Location) -> list[SeasonChoic
         if near and passes:
             chosen.append(choice(season, near[0].index, passes[0].index))
     return chosen
+
+
+def by_methods(layer: Layer, grid: Grid) -> Any:
+    """The layer as one would write it with the client's own classes."""
+    import ee
+
+    image = ee.Image(layer.asset).select([b.source for b in layer.bands], [b.name for b in layer.bands])
+    if layer.bilinear:
+        image = image.resample("bilinear")
+    if layer.at_centres:
+        image = image.reproject(f"EPSG:{grid.crs_epsg}", list(grid.transform(layer.resolution_m)))
+    if layer.dtype == "float32":
+        return image.unmask(layer.no_data, False).toFloat()
+    if layer.bilinear:
+        image = image.round().toUint16()
+    return image.unmask(int(layer.no_data), False)
+
+
+def written_out(graph: Any) -> Any:
+    """A graph as the client sends it, without references; a list of constants is a constant."""
+    import ee
+
+    sent = ee.serializer.encode(graph)
+
+    def whole(node: Any) -> Any:
+        if isinstance(node, list):
+            return [whole(one) for one in node]
+        if not isinstance(node, dict):
+            return node
+        if "valueReference" in node:
+            return whole(sent["values"][node["valueReference"]])
+        found = {key: whole(one) for key, one in node.items()}
+        values = found.get("arrayValue", {}).get("values", [{}])
+        constants = [one.get("constantValue") for one in values]
+        return found if None in constants else {"constantValue": constants}
+
+    return whole(sent["values"][sent["result"]])
+
+
+@pytest.mark.parametrize("off_zone", [False, True])
+def test_the_graph_of_a_request_is_what_the_client_s_own_methods_make(
+    server: SandboxServer, tmp_path: Path, off_zone: bool
+):
+    specs = array_specs(CONFIG.products.selected())
+    chosen = [replace(choice, off_zone=off_zone) for choice in choices_of(NORTH)]
+    layers = merged(
+        layer
+        for position, choice in enumerate(chosen)
+        for layer in season_layers(choice, position=position, specs=specs, config=CONFIG)
+    )
+    assert {layer.at_centres for layer in layers} == ({False, True} if off_zone else {False})
+    with connected(server, tmp_path):
+        for layer in layers:
+            found = stack_graph([layer], CENTRE.grid)
+            assert written_out(found) == written_out(by_methods(layer, CENTRE.grid))
+        first, second, third = (by_methods(layer, CENTRE.grid) for layer in layers[:3])
+        expected = first.addBands(second).addBands(third)
+        assert written_out(stack_graph(layers[:3], CENTRE.grid)) == written_out(expected)
