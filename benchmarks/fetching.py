@@ -125,7 +125,7 @@ def fetch(num_requests: int, *, size_px: int, latency_s: float, in_flight: int) 
     """Fetch and stage so many locations, a request each, as a job of a build does."""
     from benchmarks.made_up_build import made_up_config, plans
     from builders.earth_engine import EarthEngine
-    from builders.fetch import fetch_plans, num_at_work
+    from builders.fetch import fetch_plans
     from builders.layout import Layout
     from builders.request_log import read_records
 
@@ -140,9 +140,7 @@ def fetch(num_requests: int, *, size_px: int, latency_s: float, in_flight: int) 
             )
             planned = plans(config)
             cpu, wall = time.process_time(), time.perf_counter()
-            outcomes = fetch_plans(
-                config, source, planned, layout=layout, job=0, concurrency=num_at_work(in_flight)
-            )
+            outcomes = fetch_plans(config, source, planned, layout=layout, job=0, concurrency=in_flight)
             cpu_s, seconds = time.process_time() - cpu, time.perf_counter() - wall
             source.close()
         assert not [one for one in outcomes if one.reason], outcomes[0].reason

@@ -28,15 +28,6 @@ PROGRESS_S = 10.0
 """A progress line at most this often, in seconds."""
 
 
-def num_at_work(concurrency: int) -> int:
-    """Locations to work on at once, so that so many requests can be in flight: others are prepared or written meanwhile.
-
-    The source counts what is in flight. A quarter more is enough where a location needs a quarter of an answer's time besides;
-    a kill then costs at most so many answers.
-    """
-    return concurrency + -(-concurrency // 4)
-
-
 def run_fetch(
     config: BuildConfig, source: ImagerySource, layout: Layout, *, job: int, concurrency: int
 ) -> None:
@@ -45,7 +36,7 @@ def run_fetch(
     Parameters
     ----------
     concurrency
-        Requests that the source may have in flight.
+        Locations to work on at once, so that at most so many requests are in flight, and a kill costs no more answers.
 
     Raises
     ------
@@ -63,9 +54,7 @@ def run_fetch(
     rows = cut.rows_of_job(job)
     locations = read_locations(layout.locations, rows.start, rows.stop)
     plans = read_plans(layout.scenes(cut.search_of_job(job)), locations)
-    outcomes = fetch_plans(
-        config, source, plans, layout=layout, job=job, concurrency=num_at_work(concurrency)
-    )
+    outcomes = fetch_plans(config, source, plans, layout=layout, job=job, concurrency=concurrency)
     write_outcomes(layout.outcomes(job), outcomes)
     with atomic_file(layout.ready(job)):
         pass

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builders.fetch import fetch_plans, num_at_work, run_fetch
+from builders.fetch import fetch_plans, run_fetch
 from builders.layout import Layout
 from builders.location_table import write_locations
 from builders.outcome_table import read_outcomes
@@ -375,19 +375,6 @@ def test_a_job_reads_its_rows_and_leaves_its_outcomes_and_its_ready_file(tmp_pat
     assert layout.ready(1).read_bytes() == b""
     assert staged_arrays(layout, 1, 4) is None
     assert staged_arrays(layout, 1, 5) is not None
-
-
-def test_more_locations_are_at_work_than_requests_may_be_in_flight(tmp_path):
-    """The source waits with what is beyond; what is being prepared or written needs no place in it."""
-    assert [num_at_work(concurrency) for concurrency in (1, 8, 40)] == [2, 10, 50]
-    layout = Layout("small", root=tmp_path)
-    config = small_config(jobs={"locations_per_shard": 8, "locations_per_job": 8, "locations_per_search": 8})
-    write_locations([one.location for one in PLANS], layout.locations)
-    write_plans(layout.scenes(0), PLANS)
-    together = threading.Barrier(3)
-    source = FakeSource(config, before_read=lambda place: together.wait(20) if place.id < 3 else None)
-    run_fetch(config, source, layout, job=0, concurrency=2)
-    assert source.most_in_flight == 3
 
 
 SCRIPT = """

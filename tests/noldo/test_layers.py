@@ -107,8 +107,8 @@ def test_runs_on_right_labels_are_alike_in_every_layer_and_labels_that_say_nothi
 
 def test_labels_with_eight_ninths_of_uniform_errors_say_nothing():
     """Of nine classes: each label is as likely whatever the truth is."""
-    from noldo.training.label_noise import with_noise
     from noldo.training.data_keys import LabelNoise
+    from noldo.training.label_noise import with_noise
 
     truth = np.random.default_rng(0).integers(0, NUM_CLASSES, (1, 300, 300)).astype(np.uint8)
     noise = LabelNoise.model_validate(NO_INFORMATION)

@@ -12,15 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from builders.fetch import num_at_work
 from tests.pipeline.workflow import Workflow, tiny_config
 
 pytestmark = pytest.mark.slow
 
 NUM_KILLS = 20
 IN_FLIGHT = 2
-AT_WORK = num_at_work(IN_FLIGHT)
-"""Locations whose answer may be lost at a kill: on its way, or not yet staged."""
 LONGEST_S = 30.0
 """Kills fall within it, so that a busy machine makes them earlier, not the test longer."""
 
@@ -79,7 +76,7 @@ def wait_for_orphans(process: subprocess.Popen[bytes]) -> None:
 
 
 @pytest.mark.timeout(1200)
-def test_twenty_kills_at_random_moments_cost_only_what_was_being_fetched(tmp_path, tmp_path_factory):
+def test_twenty_kills_at_random_moments_cost_only_what_was_in_flight(tmp_path, tmp_path_factory):
     undisturbed = Workflow(tmp_path_factory.mktemp("undisturbed"))
     began = time.monotonic()
     undisturbed.build(slow_config())
@@ -101,12 +98,12 @@ def test_twenty_kills_at_random_moments_cost_only_what_was_being_fetched(tmp_pat
             wait_for_orphans(process)
             kills += 1
             kills_of_this += 1
-            assert answered(killed) <= planned + AT_WORK * kills_of_this
+            assert answered(killed) <= planned + IN_FLIGHT * kills_of_this
             continue
         assert process.returncode == 0
         assert killed.digest() == digest
         assert killed.noldo("verify", "results/tiny").returncode == 0
-        assert answered(killed) <= planned + AT_WORK * kills_of_this
+        assert answered(killed) <= planned + IN_FLIGHT * kills_of_this
         finished += 1
         kills_of_this = 0
         for folder in ("results", "work"):  # the next kills meet a new build
