@@ -4,7 +4,6 @@ Axes: S season, B band, Y row, X column; leading axes are kept as they are. Work
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 
 import torch
 
@@ -19,7 +18,7 @@ from noldo.products import (
     S2_L2A_BANDS,
     S2_RESOLUTION_M,
 )
-from noldo.quantization import SSL4EO_UINT8, BandRange, band_ranges
+from noldo.quantization import SSL4EO_UINT8, band_ranges
 
 REFLECTANCE_PER_STEP = 1e-4
 FINEST_M = 10
@@ -136,24 +135,16 @@ def _published_on_one_grid(
             "that the data set was made with"
         )
     if quantization:
-        low, step = _steps(tuple(band_ranges(quantization, product=modality, bands=loaded)), array.device)
-        values = low + step * array  # as `noldo.quantization.dequantize`
-        values = values if modality == "s1_grd" else values * REFLECTANCE_PER_STEP
-    else:
-        values = decibels(array) if modality == "s1_grd" else reflectance(array)
+        ranges = zip(wanted, band_ranges(quantization, product=modality, bands=wanted), strict=True)
+        # As `noldo.quantization.dequantize`; numbers of a band go along with a kernel, a tensor of them would be waited for.
+        values = torch.stack(
+            [one.low + one.step * array[..., loaded.index(band), :, :] for band, one in ranges], dim=-3
+        )
+        return values if modality == "s1_grd" else values * REFLECTANCE_PER_STEP
+    values = decibels(array) if modality == "s1_grd" else reflectance(array)
     if loaded == list(wanted):
         return values
     return torch.stack([values[..., loaded.index(band), :, :] for band in wanted], dim=-3)
-
-
-@lru_cache
-def _steps(ranges: tuple[BandRange, ...], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """(B, 1, 1) low end and step of each band; sent to a device once, for sending waits for it."""
-    low, step = (
-        torch.tensor([getattr(one, name) for one in ranges], dtype=torch.float32, device=device)
-        for name in ("low", "step")
-    )
-    return low[:, None, None], step[:, None, None]
 
 
 def _loaded(sample: Mapping[str, torch.Tensor], modality: str, bands: BandChoice) -> Sequence[str]:
