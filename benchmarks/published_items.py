@@ -7,7 +7,7 @@ memory maps, and computes the same prior by matrix products: two blurs of nine p
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -21,7 +21,15 @@ from noldo.tensors import decibels, on_one_grid
 from noldo.training.augment import apply_to_image, apply_to_labels, draw
 from noldo.training.recipe import Augmentation
 
-Items = Dataset[dict[str, torch.Tensor]]
+
+class Items(Protocol):
+    """A data set that is opened by its first access, in each process."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]: ...
+
+    def close(self) -> None: ...
 
 
 def published_items(store: Path, folder: Path, *, crop_px: int) -> tuple[Items, str]:
@@ -46,7 +54,7 @@ def _is_there(module: str) -> bool:
     return (not parent or find_spec(parent) is not None) and find_spec(module) is not None
 
 
-class StandIn(Items):
+class StandIn(Dataset[dict[str, torch.Tensor]]):
     def __init__(self, store: Path, folder: Path, *, augmentation: Augmentation) -> None:
         self._folder, self._augmentation = folder, augmentation
         self._num = StoreReader.open(store).layout.num_locations
@@ -56,6 +64,9 @@ class StandIn(Items):
 
     def __len__(self) -> int:
         return self._num
+
+    def close(self) -> None:
+        self._arrays = {}
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_arrays": {}}

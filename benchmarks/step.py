@@ -122,10 +122,7 @@ def main() -> None:
 def compare(store: Path, folder: Path, *, settings: Settings, device: torch.device) -> dict[str, Any]:
     torch.set_float32_matmul_precision("high")  # as published
     items, kind = published_items(store, folder / "published", crop_px=settings.crop)
-    start = time.perf_counter()
-    for index in range(8):
-        items[index % len(items)]  # type: ignore[arg-type]
-    item_ms = 1e3 * (time.perf_counter() - start) / 8
+    item_ms = _item_ms(items)
     peaks = peaks_of(device, side=settings.peak_side)
     feed = _feed(_recipe(store, settings), store, settings)
     # A slot of the ring is filled anew: what is kept is copied.
@@ -145,7 +142,7 @@ def compare(store: Path, folder: Path, *, settings: Settings, device: torch.devi
         **machine(torch.cuda.get_device_name(device) if device.type == "cuda" else None),
         "packages": versions(PACKAGES),
         "settings": asdict(settings),
-        "locations": len(items),  # type: ignore[arg-type]
+        "locations": len(items),
         "items": kind,
         "item_ms": item_ms,
         "ways": ways,
@@ -157,6 +154,14 @@ def compare(store: Path, folder: Path, *, settings: Settings, device: torch.devi
         "roofline": _against_roofline(operators, peaks, step_s=settings.batch / speed[OURS]),
         "view": _view_ms(_recipe(store, settings), batch, device),
     }
+
+
+def _item_ms(items: Items, *, count: int = 8) -> float:
+    start = time.perf_counter()
+    for index in range(count):
+        items[index % len(items)]
+    items.close()  # workers are forks of this process, and open the files by themselves
+    return 1e3 * (time.perf_counter() - start) / count
 
 
 def _tidy(device: torch.device) -> None:

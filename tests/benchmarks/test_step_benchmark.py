@@ -39,7 +39,7 @@ from benchmarks import made_up_store, step
 folder = Path(sys.argv[1])
 made_up_store.write(folder / "nol.zarr", made_up_store.layout_of(2))
 settings = step.Settings(
-    batch=2, crop=64, encoder="resnet18", steps=3, log_steps=1, threads=1, workers=0, compile=False, peak_side=128
+    batch=2, crop=64, encoder="tu-mobilenetv3_small_050", steps=2, log_steps=1, threads=1, workers=0, compile=False, peak_side=128
 )
 record = step.compare(folder / "nol.zarr", folder, settings=settings, device=torch.device("cpu"))
 record["page"] = step.page(record | {{"command": "none"}})
