@@ -7,13 +7,13 @@ labels are large areas, the same in most seasons.
 from pathlib import Path
 
 import numpy as np
-from scipy.ndimage import zoom
 
-from noldo.products import S2_L1C_BANDS, ArraySpec, array_specs
+from noldo.products import NUM_DYNAMIC_WORLD_CLASSES, S2_L1C_BANDS, ArraySpec, array_specs
 from noldo.store import StoreLayout, create_store, write_rows, write_shard
 
 SEASONS = ("winter", "spring", "summer", "autumn")
 PRODUCTS = {"s2_l1c": S2_L1C_BANDS, "s1_grd": ("VV", "VH"), "dynamic_world": ("label",)}
+NUM_CLASSES = NUM_DYNAMIC_WORLD_CLASSES
 NOISE = {"uint16": 40.0, "int16": 60.0}
 """Standard deviation in stored steps."""
 
@@ -46,14 +46,21 @@ def item(spec: ArraySpec, layout: StoreLayout, random: np.random.Generator) -> n
     side = shape[-1]
     coarse = max(2, side // 33)
     fields = random.normal(size=(*shape[:-2], coarse, coarse))
-    scale = side / coarse
-    smooth = zoom(fields, (*[1] * (len(shape) - 2), scale, scale), order=1)[..., :side, :side]
+    weights = _weights(coarse, side)
+    smooth = weights @ fields @ weights.T
     if spec.is_label:
         areas = np.digitize(smooth[:1], [-1.0, -0.4, 0.0, 0.4, 1.0])
         return np.broadcast_to(areas, shape).astype(spec.dtype)
     level, width = (-1200, 300) if spec.dtype == "int16" else (2000, 600)
     values = level + width * smooth + NOISE[spec.dtype] * random.normal(size=shape)
     return np.clip(np.rint(values), -4000 if spec.dtype == "int16" else 0, 20_000).astype(spec.dtype)
+
+
+def _weights(coarse: int, side: int) -> np.ndarray:
+    """(fine, coarse) of linear interpolation from corner to corner, as scipy's `zoom` of order 1; a node with a GPU may lack it."""
+    places = np.linspace(0, coarse - 1, side)
+    weights: np.ndarray = np.clip(1 - np.abs(places[:, None] - np.arange(coarse)), 0, None)
+    return weights
 
 
 def _rows(layout: StoreLayout) -> dict[str, np.ndarray]:

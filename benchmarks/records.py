@@ -3,6 +3,7 @@
 import datetime
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -12,10 +13,12 @@ from typing import Any
 RECORDS = Path(__file__).parent / "records"
 
 
-def machine() -> dict[str, Any]:
+def machine(accelerator: str | None = None) -> dict[str, Any]:
+    """Facts for a record; the name of an accelerator, if one is measured, goes into the hardware."""
+    cores = f"{len(os.sched_getaffinity(0))}-cores"
     return {
         "date": datetime.date.today().isoformat(),
-        "hardware": f"{len(os.sched_getaffinity(0))}-cores",
+        "hardware": cores if accelerator is None else f"{cores}-{_as_file_name(accelerator)}",
         "processor": _processor(),
         "python": ".".join(map(str, sys.version_info[:3])),
     }
@@ -52,6 +55,10 @@ def keep(record: Mapping[str, Any], text: str, *, name: str) -> Path:
     path.write_text(text)
     path.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
     return path
+
+
+def _as_file_name(words: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")
 
 
 def _processor() -> str:

@@ -3,7 +3,7 @@
 Axes: S season, B band, Y row, X column; leading axes are kept as they are. Works on any device.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
@@ -18,10 +18,13 @@ from noldo.products import (
     S2_L2A_BANDS,
     S2_RESOLUTION_M,
 )
-from noldo.quantization import SSL4EO_UINT8, BandRange, band_ranges
+from noldo.quantization import SSL4EO_UINT8, band_ranges
 
 REFLECTANCE_PER_STEP = 1e-4
 FINEST_M = 10
+
+Place = Callable[[torch.Tensor, int], torch.Tensor]
+"""From stored values (..., Y, X), one pixel of which is so many rows and columns of the 10 m grid, to that grid or a part of it."""
 
 
 def reflectance(stored: torch.Tensor) -> torch.Tensor:
@@ -42,7 +45,11 @@ def upsample(coarse: torch.Tensor, *, factor: int) -> torch.Tensor:
 
 
 def on_one_grid(
-    sample: Mapping[str, torch.Tensor], modality: str = "s2_l1c", *, bands: BandChoice = None
+    sample: Mapping[str, torch.Tensor],
+    modality: str = "s2_l1c",
+    *,
+    bands: BandChoice = None,
+    place: Place | None = None,
 ) -> torch.Tensor:
     """All bands of a modality on the 10 m grid, in physical units.
 
@@ -54,6 +61,8 @@ def on_one_grid(
         `s2_l1c`, `s2_l2a` or `s1_grd`.
     bands
         As in `NoldoS12`, and in the order of the result; None: all in the sample, spectral order.
+    place
+        Which pixels of the grid are wanted, asked of stored values: a crop costs what it has, not what the patch has. None: all.
 
     Returns
     -------
@@ -66,9 +75,9 @@ def on_one_grid(
         If the sample lacks the modality or its arrays do not hold the bands asked for.
     """
     if (published := _published(sample, modality)) is not None:
-        return _published_on_one_grid(published, modality, bands)
+        return _published_on_one_grid(published, modality, bands, place)
     if modality == "s1_grd":
-        return decibels(_array(sample, "s1_grd_10m"))
+        return decibels(_placed(_array(sample, "s1_grd_10m"), 1, place))
     wanted = chosen_bands(bands, product=modality, stored=_loaded(sample, modality, bands))
     planes: dict[str, torch.Tensor] = {}
     for resolution_m in (10, 20, 60):
@@ -83,7 +92,11 @@ def on_one_grid(
                 f"{modality}_{resolution_m}m has {array.shape[-3]} bands, expected {len(group)} "
                 f"({', '.join(group)}); give the bands that the data set was made with"
             )
-        fine = upsample(reflectance(array), factor=resolution_m // FINEST_M)
+        factor = resolution_m // FINEST_M
+        if place is None:
+            fine = upsample(reflectance(array), factor=factor)
+        else:
+            fine = reflectance(place(array, factor))
         planes |= {band: fine[..., position, :, :] for position, band in enumerate(group)}
     return torch.stack([planes[band] for band in wanted], dim=-3)
 
@@ -105,10 +118,14 @@ def _published(sample: Mapping[str, torch.Tensor], modality: str) -> tuple[str, 
     return None
 
 
+def _placed(array: torch.Tensor, factor: int, place: Place | None) -> torch.Tensor:
+    return array if place is None else place(array, factor)
+
+
 def _published_on_one_grid(
-    published: tuple[str, torch.Tensor], modality: str, bands: BandChoice
+    published: tuple[str, torch.Tensor], modality: str, bands: BandChoice, place: Place | None
 ) -> torch.Tensor:
-    quantization, array = published
+    quantization, array = published[0], _placed(published[1], 1, place)
     everything = S1_BANDS if modality == "s1_grd" else S2_L2A_BANDS if modality == "s2_l2a" else S2_L1C_BANDS
     wanted = everything if bands is None else chosen_bands(bands, product=modality, stored=everything)
     loaded = [band for band in everything if band in wanted]  # the loader keeps the stored order
@@ -118,18 +135,16 @@ def _published_on_one_grid(
             "that the data set was made with"
         )
     if quantization:
-        values = _dequantised(array, band_ranges(quantization, product=modality, bands=loaded))
-        values = values if modality == "s1_grd" else values * REFLECTANCE_PER_STEP
-    else:
-        values = decibels(array) if modality == "s1_grd" else reflectance(array)
-    return values[..., [loaded.index(band) for band in wanted], :, :]
-
-
-def _dequantised(array: torch.Tensor, ranges: Sequence[BandRange]) -> torch.Tensor:
-    """As `noldo.quantization.dequantize`, on the tensor's device."""
-    low = torch.tensor([one.low for one in ranges], dtype=torch.float32, device=array.device)[:, None, None]
-    step = torch.tensor([one.step for one in ranges], dtype=torch.float32, device=array.device)[:, None, None]
-    return low + step * array
+        ranges = zip(wanted, band_ranges(quantization, product=modality, bands=wanted), strict=True)
+        # As `noldo.quantization.dequantize`; numbers of a band go along with a kernel, a tensor of them would be waited for.
+        values = torch.stack(
+            [one.low + one.step * array[..., loaded.index(band), :, :] for band, one in ranges], dim=-3
+        )
+        return values if modality == "s1_grd" else values * REFLECTANCE_PER_STEP
+    values = decibels(array) if modality == "s1_grd" else reflectance(array)
+    if loaded == list(wanted):
+        return values
+    return torch.stack([values[..., loaded.index(band), :, :] for band in wanted], dim=-3)
 
 
 def _loaded(sample: Mapping[str, torch.Tensor], modality: str, bands: BandChoice) -> Sequence[str]:

@@ -22,10 +22,6 @@ class Ranks(Protocol):
         """Sum over ranks, elementwise; differentiable, scaled as the module says."""
         ...
 
-    def gathered(self, local_P: torch.Tensor) -> torch.Tensor:
-        """Values of all ranks one after the other, without gradient; all ranks must bring equally many."""
-        ...
-
 
 @dataclass(frozen=True)
 class OneRank:
@@ -34,10 +30,6 @@ class OneRank:
     def total(self, local: torch.Tensor) -> torch.Tensor:
         """The sum as it is."""
         return local
-
-    def gathered(self, local_P: torch.Tensor) -> torch.Tensor:
-        """The values as they are."""
-        return local_P
 
 
 @dataclass(frozen=True)
@@ -59,13 +51,6 @@ class AllRanks:
         # Adds exactly 0 and carries the gradient: every rank forms the same loss of the same totals, so no
         # communication is needed on the way back.
         return everywhere + distributed.get_world_size(self.group) * (local - local.detach())
-
-    def gathered(self, local_P: torch.Tensor) -> torch.Tensor:
-        """Values of rank 0, of rank 1, and so on."""
-        mine = local_P.detach().contiguous()
-        parts = [torch.empty_like(mine) for _ in range(distributed.get_world_size(self.group))]
-        distributed.all_gather(parts, mine, group=self.group)
-        return torch.cat(parts)
 
 
 ONE_RANK = OneRank()

@@ -1,6 +1,6 @@
 """Cross-modal sample selection: a weight a pixel for the label loss, and one for the consistency loss.
 
-Axes: N sample, C class, H row, W column, P pixel (of all samples), G group (the unlabelled, then the classes).
+Axes: N sample, C class, H row, W column, P pixel (of all samples), G group (the unlabelled, then the classes), B bin.
 """
 
 from dataclasses import dataclass, field
@@ -14,8 +14,8 @@ from noldo.method.labels import groups, labelled
 from noldo.method.ramps import Ramp, share_kept, strength
 from noldo.method.reduction import ONE_RANK, Ranks
 
-_LOW_HALF = 0xFFFFFFFF
-_GROUP_SHIFT = 32
+_LOW_BITS, _HIGH_BITS = 15, 16
+"""Of a float32 without its sign."""
 
 
 @dataclass(frozen=True)
@@ -112,35 +112,64 @@ def label_weights(
     if share == 0:
         return torch.where(labelled(labels_NHW), confidence_NHW, 0)
     groups_NHW = groups(labels_NHW)
-    keys_P = ranks.gathered(_keys(confidence_NHW, groups_NHW).flatten())
-    threshold_NHW = _thresholds(keys_P, share=share, num_classes=num_classes)[groups_NHW]
+    threshold_G = _thresholds(
+        _order_bits(confidence_NHW).flatten(),
+        groups_NHW.flatten(),
+        share=share,
+        num_groups=num_classes + 1,
+        ranks=ranks,
+    )
+    threshold_NHW = threshold_G[groups_NHW]
     return torch.where(threshold_NHW == 0, 1, (confidence_NHW / threshold_NHW).clamp(max=1))
 
 
-def _keys(confidence: torch.Tensor, group: torch.Tensor) -> torch.Tensor:
-    """Integers that sort by group, then by confidence: the bits of a float that isn't negative keep its order."""
-    bits = (confidence + 0.0).view(torch.int32)  # + 0.0 makes 0 of -0, whose sign bit would count
-    return (group << _GROUP_SHIFT) | bits.to(torch.int64)
+def _order_bits(confidence: torch.Tensor) -> torch.Tensor:
+    """The bits of floats that aren't negative, as int32: they keep the order. + 0.0 makes 0 of -0, whose sign would count."""
+    return (confidence + 0.0).view(torch.int32)
 
 
-def _thresholds(keys_P: torch.Tensor, *, share: float, num_classes: int) -> torch.Tensor:
+def _thresholds(
+    bits_P: torch.Tensor, group_P: torch.Tensor, *, share: float, num_groups: int, ranks: Ranks
+) -> torch.Tensor:
     """(G,) the k-th largest confidence of each group; infinity for the unlabelled and where k is 0.
 
-    One sort serves all classes. The counts come from it too: a `topk` a class, as published, has to read each k on the
-    host.
+    Two histograms find its bits, the upper ones first, without a sort and without reading any k on the host, as a `topk` a class has
+    to. Ranks add their histograms.
     """
-    sorted_P = keys_P.sort().values
-    edges = torch.arange(num_classes + 2, device=keys_P.device) << _GROUP_SHIFT
-    ends = torch.searchsorted(sorted_P, edges)
-    starts_G, ends_G = ends[:-1], ends[1:]
-    counts_G = ends_G - starts_G
+    upper_P = (group_P << _HIGH_BITS) | (bits_P >> _LOW_BITS)
+    upper_GB = ranks.total(_histogram(upper_P, num_groups=num_groups, num_bins=1 << _HIGH_BITS))
+    counts_G = upper_GB.sum(dim=1)
     # The product in float32, as torch multiplies a count by a number: float64 would give another k in one case of
     # eight. Beyond 2^24 pixels a float32 count may be rounded up.
     k_G = torch.minimum((counts_G.to(torch.float32) * share).to(torch.int64), counts_G)
-    bits_G = sorted_P[(ends_G - k_G).clamp(max=len(sorted_P) - 1)] & _LOW_HALF
-    threshold_G = bits_G.to(torch.int32).view(torch.float32)
-    none_kept_G = (k_G == 0) | (torch.arange(num_classes + 1, device=keys_P.device) == 0)
-    return torch.where(none_kept_G, torch.inf, threshold_G)
+    high_G, left_G = _bin_of_kth(upper_GB, k_G)
+    all_G = torch.arange(num_groups, device=bits_P.device)
+    # Pixels of other upper bits count as unlabelled, whose threshold nobody asks for.
+    near_P = torch.where(upper_P == ((all_G << _HIGH_BITS) | high_G)[group_P], group_P, 0)
+    lower_P = (near_P << _LOW_BITS) | (bits_P & ((1 << _LOW_BITS) - 1))
+    lower_GB = ranks.total(_histogram(lower_P, num_groups=num_groups, num_bins=1 << _LOW_BITS))
+    low_G, _ = _bin_of_kth(lower_GB, left_G)
+    threshold_G = ((high_G << _LOW_BITS) | low_G).to(torch.int32).view(torch.float32)
+    return torch.where((k_G == 0) | (all_G == 0), torch.inf, threshold_G)
+
+
+def _histogram(index_P: torch.Tensor, *, num_groups: int, num_bins: int) -> torch.Tensor:
+    """(G, B) pixels of each index, group by group; `bincount` would wait for the device.
+
+    A group beyond the last one is an error, for it indexes beyond the end.
+    """
+    counts = torch.zeros(num_groups * num_bins, dtype=torch.int64, device=index_P.device)
+    one = torch.ones((), dtype=torch.int64, device=index_P.device)
+    return counts.scatter_add_(0, index_P, one.expand(len(index_P))).view(num_groups, num_bins)
+
+
+def _bin_of_kth(counts_GB: torch.Tensor, k_G: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(G,) bin of the k-th largest, and the place that it has in its bin, from 1; any bin where there are fewer than k or k is 0."""
+    at_least_GB = counts_GB.flip(1).cumsum(dim=1).flip(1)
+    above_GB = at_least_GB - counts_GB
+    # Bins that hold no k-th largest have k pixels above them, or fewer than k from them upwards.
+    bin_G = ((above_GB < k_G[:, None]) & (k_G[:, None] <= at_least_GB)).to(torch.uint8).argmax(dim=1)
+    return bin_G, k_G - above_GB.gather(1, bin_G[:, None])[:, 0]
 
 
 def consistency_weights(

@@ -14,7 +14,7 @@ from noldo.byte_images import BYTE_IMAGES, observed_key
 from noldo.errors import ConfigError
 from noldo.products import S1_BANDS, S2_L1C_BANDS, S2_L2A_BANDS
 from noldo.quantization import SSL4EO_UINT8, band_ranges
-from noldo.tensors import REFLECTANCE_PER_STEP, on_one_grid
+from noldo.tensors import REFLECTANCE_PER_STEP, Place, on_one_grid
 
 Inputs = Literal["scaled", "compat"]
 
@@ -77,21 +77,26 @@ class InputStep(nn.Module):
             return everything
         return chosen_bands(self._choice, product=modality, stored=everything)
 
-    def forward(self, batch: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    def forward(self, batch: Mapping[str, Any], place: Place | None = None) -> dict[str, torch.Tensor]:
         """Modality to (N, B, Y, X) float32, 0..1.
+
+        Parameters
+        ----------
+        place
+            Which pixels of the 10 m grid are wanted (`noldo.tensors.on_one_grid`); None: all.
 
         Raises
         ------
         ConfigError
             If the batch lacks a modality or was loaded with other bands.
         """
-        return {modality: self._image(batch, modality) for modality in self.modalities}
+        return {modality: self._image(batch, modality, place) for modality in self.modalities}
 
-    def _image(self, batch: Mapping[str, Any], modality: str) -> torch.Tensor:
+    def _image(self, batch: Mapping[str, Any], modality: str, place: Place | None) -> torch.Tensor:
         if modality in BYTE_IMAGES:
-            return self._byte_image(batch, modality)
+            return self._byte_image(batch, modality, place)
         bands = None if modality == "s1_grd" else self._choice
-        values = on_one_grid(batch, modality, bands=bands)
+        values = on_one_grid(batch, modality, bands=bands, place=place)
         if modality != "s1_grd":
             values = values / REFLECTANCE_PER_STEP
         low: torch.Tensor = getattr(self, f"_{modality}_low")
@@ -106,10 +111,12 @@ class InputStep(nn.Module):
             return (scaled * _TOP_BYTE).trunc() / _TOP_BYTE
         return scaled
 
-    def _byte_image(self, batch: Mapping[str, Any], modality: str) -> torch.Tensor:
+    def _byte_image(self, batch: Mapping[str, Any], modality: str, place: Place | None) -> torch.Tensor:
         key = observed_key(modality)
         if modality not in batch or key not in batch:
             raise ConfigError(f"{modality} and {key} are not both in the batch, which has {', '.join(batch)}")
-        image, observed = batch[modality], batch[key]
+        image, observed = batch[modality], batch[key].unsqueeze(-3)
+        if place is not None:
+            image, observed = place(image, 1), place(observed, 1)
         fill: torch.Tensor = getattr(self, f"_{modality}_fill")
-        return torch.where(observed.unsqueeze(-3), image / _TOP_BYTE, fill)
+        return torch.where(observed, image / _TOP_BYTE, fill)

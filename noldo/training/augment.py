@@ -1,13 +1,14 @@
 """Crops, flips, transposition and rotation of whole batches, on their own device.
 
 What is done to a sample is drawn on the host, by seed, epoch and id of its location alone (`draw`): neither batch, rank nor
-number of workers matters, and nothing waits for the device. `apply` then moves pixels.
+number of workers matters, and nothing waits for the device. It is sent there (`moves_of`), where pixels are moved.
 
-Axes: N sample, B band or class, Y row, X column.
+Axes: N sample, M rotated sample, B band or class, Y row, X column.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -75,6 +76,60 @@ def centre(num_samples: int, *, side_px: int, crop_px: int) -> Placement:
     return Placement(start, start, no, no, no, np.zeros(num_samples))
 
 
+class Turns(NamedTuple):
+    """Rotations, on a device."""
+
+    cos: torch.Tensor
+    """(M,) float64, of the samples that are rotated, or of all of them."""
+    sin: torch.Tensor
+    """(M,) float64."""
+    steps: torch.Tensor
+    """(crop_px,) float64, -1 .. 1: rows and columns of the crop."""
+    samples: torch.Tensor
+    """(M,) int64, which samples are rotated; or (N,) bool, whether one is: then all are computed, and shapes are the same in each step."""
+
+
+class Moves(NamedTuple):
+    """A placement, on a device."""
+
+    rows: torch.Tensor
+    """(N, crop_px) int64, of the source."""
+    columns: torch.Tensor
+    """(N, crop_px) int64, of the source."""
+    transpose: torch.Tensor
+    """(N,) bool."""
+    turns: Turns | None
+    """None: nothing is rotated."""
+
+
+def moves_of(
+    placement: Placement, *, crop_px: int, device: torch.device, has_fixed_shapes: bool = False
+) -> Moves:
+    """Send a placement to a device, without waiting for it: a few lines, from which the device makes the index of every pixel.
+
+    Parameters
+    ----------
+    has_fixed_shapes
+        The tensors have the same shapes whatever was drawn, as compiled code needs it. All samples are then rotated, and those without an
+        angle are taken as they were.
+    """
+    steps, turns = np.arange(crop_px), None
+    angles_rad = np.deg2rad(placement.angle_deg)
+    if has_fixed_shapes or placement.angle_deg.any():
+        samples = placement.angle_deg != 0
+        if not has_fixed_shapes:
+            samples = np.flatnonzero(samples)
+            angles_rad = angles_rad[samples]
+        lines = (np.cos(angles_rad), np.sin(angles_rad), np.linspace(-1, 1, crop_px), samples)
+        turns = Turns(*(_on(device, one) for one in lines))
+    return Moves(
+        rows=_on(device, _run(placement.top, placement.flip_y, steps)),
+        columns=_on(device, _run(placement.left, placement.flip_x, steps)),
+        transpose=_on(device, placement.transpose),
+        turns=turns,
+    )
+
+
 def apply_to_image(image_NBYX: torch.Tensor, placement: Placement, *, crop_px: int) -> torch.Tensor:
     """Crop, flip, transpose, and rotate bilinearly; beyond the border the image is reflected (the edge pixel once).
 
@@ -82,8 +137,7 @@ def apply_to_image(image_NBYX: torch.Tensor, placement: Placement, *, crop_px: i
     -------
     (N, B, crop_px, crop_px), as the input otherwise.
     """
-    moved = _moved(image_NBYX, placement, crop_px)
-    return _rotated(moved, placement, mode="bilinear")
+    return moved_image(image_NBYX, moves_of(placement, crop_px=crop_px, device=image_NBYX.device))
 
 
 def apply_to_labels(labels_NYX: torch.Tensor, placement: Placement, *, crop_px: int) -> torch.Tensor:
@@ -93,28 +147,58 @@ def apply_to_labels(labels_NYX: torch.Tensor, placement: Placement, *, crop_px: 
     -------
     (N, crop_px, crop_px), dtype as the input.
     """
-    moved = _moved(labels_NYX[:, None], placement, crop_px)
-    if not placement.angle_deg.any():
-        return moved[:, 0]
-    # Class ids are small whole numbers: float32 holds them, and `nearest` never mixes two.
-    return _rotated(moved.float(), placement, mode="nearest").to(labels_NYX.dtype)[:, 0]
+    return moved_labels(labels_NYX, moves_of(placement, crop_px=crop_px, device=labels_NYX.device))
 
 
-def _moved(values_NBYX: torch.Tensor, placement: Placement, crop_px: int) -> torch.Tensor:
-    """Crop, flips and transposition, in one gather."""
-    steps = np.arange(crop_px)
-    device = values_NBYX.device
-    # Only these lines cross to the device; the index of every pixel is made there.
-    rows = _on(device, _run(placement.top, placement.flip_y, steps))
-    columns = _on(device, _run(placement.left, placement.flip_x, steps))
-    turned = _on(device, placement.transpose)[:, None, None]
+def moved_image(image_NBYX: torch.Tensor, moves: Moves) -> torch.Tensor:
+    """As `apply_to_image`."""
+    return rotated(gathered(image_NBYX, moves), moves)
+
+
+def moved_labels(labels_NYX: torch.Tensor, moves: Moves) -> torch.Tensor:
+    """As `apply_to_labels`."""
+    found = gathered(labels_NYX[:, None], moves)
+    if moves.turns is not None:
+        # Class ids are small whole numbers: float32 holds them, and `nearest` never mixes two.
+        found = rotated(found.float(), moves, mode="nearest").to(labels_NYX.dtype)
+    return found[:, 0]
+
+
+def gathered(values_NBYX: torch.Tensor, moves: Moves, factor: int = 1) -> torch.Tensor:
+    """Crop, flips and transposition, in one gather: (N, B, crop_px, crop_px), dtype as the input.
+
+    Parameters
+    ----------
+    factor
+        Rows and columns of the crop's grid that one pixel of the values covers.
+    """
+    rows, columns = moves.rows // factor, moves.columns // factor
+    turned = moves.transpose[:, None, None]
     # Of a transposed sample, the row of the source follows the column of the result.
     row_index = torch.where(turned, rows[:, None, :], rows[:, :, None])
     column_index = torch.where(turned, columns[:, :, None], columns[:, None, :])
     flat = (row_index * values_NBYX.shape[-1] + column_index).flatten(1)[:, None]
     num_samples, num_bands = values_NBYX.shape[:2]
-    gathered = values_NBYX.flatten(2).gather(2, flat.expand(-1, num_bands, -1))
-    return gathered.view(num_samples, num_bands, crop_px, crop_px)
+    # Not every operator knows unsigned integers on every device; to be moved they need no sign.
+    plain = values_NBYX.view(torch.int16) if values_NBYX.dtype == torch.uint16 else values_NBYX
+    found = plain.flatten(2).gather(2, flat.expand(-1, num_bands, -1))
+    return found.view(num_samples, num_bands, *row_index.shape[1:]).view(values_NBYX.dtype)
+
+
+def rotated(values_NBYX: torch.Tensor, moves: Moves, *, mode: str = "bilinear") -> torch.Tensor:
+    """Rotation of those samples that have an angle; the others are as they were, to the last bit."""
+    turns = moves.turns
+    if turns is None:
+        return values_NBYX
+    is_each = turns.samples.dtype == torch.bool
+    chosen = values_NBYX if is_each else values_NBYX.index_select(0, turns.samples)
+    # align_corners: -1 and 1 are the centres of the border pixels, so that reflection does not repeat them.
+    found = functional.grid_sample(
+        chosen, _sampling_grid(turns), mode=mode, padding_mode="reflection", align_corners=True
+    )
+    if is_each:
+        return torch.where(turns.samples[:, None, None, None], found, values_NBYX)
+    return values_NBYX.index_copy(0, turns.samples, found)
 
 
 def _on(device: torch.device, values: np.ndarray) -> torch.Tensor:
@@ -129,26 +213,9 @@ def _run(start: np.ndarray, flip: np.ndarray, steps: np.ndarray) -> np.ndarray:
     return run
 
 
-def _rotated(values_NBYX: torch.Tensor, placement: Placement, *, mode: str) -> torch.Tensor:
-    """Rotation of those samples that have an angle."""
-    turned = np.flatnonzero(placement.angle_deg)
-    if not turned.size:
-        return values_NBYX
-    index = torch.from_numpy(turned).to(values_NBYX.device, non_blocking=True)
-    angles = np.deg2rad(placement.angle_deg[turned])
-    grid = _sampling_grid(angles, side_px=values_NBYX.shape[-1]).to(values_NBYX.device, non_blocking=True)
-    # align_corners: -1 and 1 are the centres of the border pixels, so that reflection does not repeat them.
-    rotated = functional.grid_sample(
-        values_NBYX.index_select(0, index), grid, mode=mode, padding_mode="reflection", align_corners=True
-    )
-    return values_NBYX.index_copy(0, index, rotated)
-
-
-def _sampling_grid(angles_rad: np.ndarray, *, side_px: int) -> torch.Tensor:
-    """(N, Y, X, 2) where each pixel of the result comes from: x and y in -1 .. 1."""
-    steps = np.linspace(-1, 1, side_px)
-    y, x = np.meshgrid(steps, steps, indexing="ij")
-    cos, sin = np.cos(angles_rad)[:, None, None], np.sin(angles_rad)[:, None, None]
+def _sampling_grid(turns: Turns) -> torch.Tensor:
+    """(M, Y, X, 2) float32, where each pixel of the result comes from: x and y in -1 .. 1."""
+    x, y = turns.steps[None, None, :], turns.steps[None, :, None]
+    cos, sin = turns.cos[:, None, None], turns.sin[:, None, None]
     # Rows run downwards: to turn the image counter-clockwise, look clockwise.
-    source = np.stack([cos * x - sin * y, sin * x + cos * y], axis=-1)
-    return torch.from_numpy(source.astype(np.float32))
+    return torch.stack([cos * x - sin * y, sin * x + cos * y], dim=-1).to(torch.float32)

@@ -22,7 +22,9 @@ class Curves:
         for group in ("train", "val", "correction"):
             for name, value in record.get(group, {}).items():
                 self._writer.add_scalar(f"{group}/{name}", value, record["step"])
-        self._writer.add_scalar("lr", record["lr"], record["step"])
+        for name in ("lr", "waited"):
+            if name in record:
+                self._writer.add_scalar(name, record[name], record["step"])
 
     def show(self, name: str, figure: "Figure", *, step: int) -> None:
         """Keep a picture beside the curves."""

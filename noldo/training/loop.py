@@ -16,6 +16,7 @@ from torch import nn
 
 from noldo.errors import CheckpointError, DivergedError, RunInterruptedError, StoreError
 from noldo.training.curves import Curves
+from noldo.training.prefetch import Prefetch, on_device
 from noldo.training.recipe import Recipe
 from noldo.training.run_folder import RunFolder
 from noldo.training.sample_figure import MAX_SHOWN, write_sample_figure
@@ -72,8 +73,13 @@ class Loop:
         self._num_unlabelled = 0
         """Steps of this epoch, since this start, without any label on this rank."""
         self._early = getattr(recipe, "early_stopping", None)
+        self._prefetch = Prefetch(fabric.device)
+        task.network.to(fabric.device)  # before the optimiser, which asks where parameters are
         parameters = [one for one in task.network.parameters() if one.requires_grad]
-        optimiser = optimiser_of(parameters, recipe.optimiser)
+        # A fused optimiser takes the scale off 16-bit gradients itself, so that they can't be clipped before.
+        is_clipped = recipe.precision == "16-mixed" and recipe.optimiser.clip_norm is not None
+        is_fused = fabric.device.type == "cuda" and not is_clipped
+        optimiser = optimiser_of(parameters, recipe.optimiser, is_fused=is_fused)
         network = task.network
         if recipe.compile:
             network = cast(nn.Module, torch.compile(network))
@@ -135,11 +141,11 @@ class Loop:
         network = self._task.network.eval()
         self._to_show = None
         with torch.no_grad(), self._fabric.autocast():
-            for batch in batches:
+            for batch, moved in self._prefetch.batches(batches):
                 if self._to_show is None and self._fabric.is_global_zero:
                     self._to_show = _first_of(batch, MAX_SHOWN)
                 self._feed.check(batch)
-                validate(network, _on_device(batch, self._fabric.device))
+                validate(network, moved)
 
     def draw(self, name: str) -> None:
         """A picture of the first samples that were counted last; the first rank alone."""
@@ -147,7 +153,7 @@ class Loop:
             return
         network = self._task.network.eval()
         with torch.no_grad(), self._fabric.autocast():
-            shown = self._task.shown(network, _on_device(self._to_show, self._fabric.device))
+            shown = self._task.shown(network, on_device(self._to_show, self._fabric.device))
         figure = self._feed.draw(shown)
         write_sample_figure(self._folder.path / "samples" / f"{name}.png", figure)
         for curves in self._curves:
@@ -173,21 +179,20 @@ class Loop:
         feed.set_epoch(state.epoch)
         feed.order.epoch, feed.order.first_step = state.epoch, state.step
         self._task.set_training(self._network)
-        for batch in feed.train:
-            self._train_step(batch)
+        self._prefetch.start_counting()
+        for batch, moved in self._prefetch.batches(feed.train):
+            self._train_step(batch, moved)
             state.step += 1
             state.num_steps += 1
             if state.step % self._recipe.log_steps == 0 or state.step == feed.steps_per_epoch:
                 self._look()
 
-    def _train_step(self, batch: Batch) -> None:
+    def _train_step(self, batch: Batch, moved: Batch) -> None:
         if not self._feed.check(batch):
             self._pending.unlabelled.append(batch["id"].tolist())
             self._num_unlabelled += 1
         self._seed_step()
-        terms = self._task.losses(
-            self._network, _on_device(batch, self._fabric.device), epoch=self._state.epoch
-        )
+        terms = self._task.losses(self._network, moved, epoch=self._state.epoch)
         self._fabric.backward(terms["loss"])
         if self._recipe.optimiser.clip_norm is not None:
             self._fabric.clip_gradients(
@@ -209,7 +214,8 @@ class Loop:
         num_broken, num_asked = self._over_ranks(bool(broken), self._stop is not None and self._stop())
         if num_broken:
             raise self._diverged(broken)
-        self._log({"train": means})
+        self._log({"train": means, "waited": round(self._prefetch.share_waited(), 4)})
+        self._prefetch.start_counting()
         self._warn_of_unlabelled()
         self._tell(f"epoch {state.epoch}, loss {means['loss']:.4f}")
         if num_asked:
@@ -339,6 +345,10 @@ class Loop:
                 "another --out"
             ) from None
         self._fabric.strategy.precision.load_state_dict(saved["precision"])
+        for group, built in zip(
+            saved["optimiser"]["param_groups"], self._optimiser.param_groups, strict=True
+        ):
+            group["fused"] = built["fused"]  # what this device takes, not what the run began on
         self._optimiser.load_state_dict(saved["optimiser"])
         self._rate.load(saved["rate"])
         self._state = State(**saved["state"])
@@ -354,14 +364,3 @@ def _first_of(batch: Batch, count: int) -> Batch:
         name: value[:count].clone() if isinstance(value, torch.Tensor) else value
         for name, value in batch.items()
     }
-
-
-def _on_device(batch: Batch, device: torch.device) -> dict[str, Any]:
-    """Tensors moved without waiting, the ids left on the host: augmentation is drawn by them. So are batches within one."""
-    moved = dict(batch)
-    for name, value in batch.items():
-        if isinstance(value, Mapping):
-            moved[name] = _on_device(value, device)
-        elif isinstance(value, torch.Tensor) and name != "id":
-            moved[name] = value.to(device, non_blocking=True)
-    return moved

@@ -18,7 +18,7 @@ from noldo.method.selection import Selection
 from noldo.method.smoothing import Smoothing
 from noldo.prediction.views import resized
 from noldo.products import UNLABELLED
-from noldo.training.augment import centre
+from noldo.training.augment import centre, moves_of
 from noldo.training.correcting import Correcting
 from noldo.training.correction_keys import Adele
 from noldo.training.counts import Counts, of_outputs
@@ -26,7 +26,15 @@ from noldo.training.losses import named_terms
 from noldo.training.recipe import Method, PretrainRecipe
 from noldo.training.sample_figure import Shown
 from noldo.training.task import Batch
-from noldo.training.views import View, augmented, is_observed, moved, prior_of, shown_labels
+from noldo.training.views import (
+    View,
+    augmented_labels,
+    draw_moves,
+    is_observed,
+    placed,
+    preparation,
+    shown_labels,
+)
 
 
 def objective_of(method: Method, *, label_loss: LabelLoss) -> CrossModal:
@@ -94,7 +102,14 @@ class Pretraining:
         self.network = network
         self._recipe = recipe
         self._inputs = inputs.to(device)
-        self._num_classes = num_classes
+        self._is_compiled = recipe.compile and device.type == "cuda"
+        smoothing = recipe.method.smoothing
+        self._prepare = preparation(
+            self._inputs,
+            num_classes=num_classes,
+            kind=None if smoothing is None else smoothing.prior,
+            is_compiled=self._is_compiled,
+        )
         self._objective = objective_of(recipe.method, label_loss=label_loss)
         self._correction = correction
         self._ranks = ranks_of(recipe.method, num_ranks=num_ranks)
@@ -102,9 +117,7 @@ class Pretraining:
 
     def losses(self, network: nn.Module, batch: Batch, *, epoch: int) -> Mapping[str, torch.Tensor]:
         """Loss and terms of one step on an augmented crop."""
-        recipe = self._recipe
-        whole = self._whole(batch)
-        view = augmented(whole, ids=batch["id"], settings=recipe.augmentation, seed=recipe.seed, epoch=epoch)
+        view = self._augmented(batch, epoch=epoch)
         logits = self._logits(network, view)
         if self._correction is None:
             return self._terms(logits, view, objective=self._objective, epoch=epoch)
@@ -115,19 +128,28 @@ class Pretraining:
         terms = self._terms(logits, learnt, objective=self._objective, epoch=epoch, trust=found.trust)
         return terms | self._divergence(network, view, logits, loss=terms["loss"])
 
+    def _augmented(self, batch: Batch, *, epoch: int) -> View:
+        recipe = self._recipe
+        moves = draw_moves(
+            batch["id"],
+            side_px=batch["mask"].shape[-1],
+            settings=recipe.augmentation,
+            seed=recipe.seed,
+            epoch=epoch,
+            device=batch["mask"].device,
+            has_fixed_shapes=self._is_compiled,
+        )
+        return self._prepare({name: value for name, value in batch.items() if name != "id"}, moves)
+
     def _seen(self, batch: Batch, *, epoch: int) -> torch.Tensor:
         """(N, Y, X) bool: where all modalities have data, in the crop and turn of this step."""
         recipe = self._recipe
         shown = [is_observed(batch, one, bands=recipe.data.bands) for one in recipe.modalities]
         marks = torch.where(torch.stack(shown).all(dim=0), 0, UNLABELLED).to(torch.uint8)
-        moved_marks = augmented(
-            View({}, marks, prior=None),
-            ids=batch["id"],
-            settings=recipe.augmentation,
-            seed=recipe.seed,
-            epoch=epoch,
+        moved = augmented_labels(
+            marks, ids=batch["id"], settings=recipe.augmentation, seed=recipe.seed, epoch=epoch
         )
-        return moved_marks.labels != UNLABELLED
+        return moved != UNLABELLED
 
     def _divergence(
         self, network: nn.Module, view: View, logits: Mapping[str, torch.Tensor], *, loss: torch.Tensor
@@ -188,9 +210,10 @@ class Pretraining:
 
     def _centre(self, batch: Batch) -> View:
         crop_px = self._recipe.augmentation.crop_px
-        whole = View(self._inputs(batch), shown_labels(batch), prior=None)
-        placement = centre(len(whole.labels), side_px=whole.labels.shape[-1], crop_px=crop_px)
-        return moved(whole, placement, crop_px=crop_px)
+        labels = shown_labels(batch)
+        placement = centre(len(labels), side_px=labels.shape[-1], crop_px=crop_px)
+        moves = moves_of(placement, crop_px=crop_px, device=labels.device)
+        return placed(batch, moves, inputs=self._inputs, labels=labels)
 
     def judge(self, network: nn.Module, batch: Batch) -> None:
         """Count whole patches, as they are."""
@@ -212,15 +235,6 @@ class Pretraining:
     def set_training(self, network: nn.Module) -> None:
         """Everything learns."""
         network.train()
-
-    def _whole(self, batch: Batch) -> View:
-        smoothing = self._recipe.method.smoothing
-        prior = (
-            None
-            if smoothing is None
-            else prior_of(batch, num_classes=self._num_classes, kind=smoothing.prior)
-        )
-        return View(self._inputs(batch), shown_labels(batch), prior)
 
     def _logits(self, network: nn.Module, view: View) -> dict[str, torch.Tensor]:
         return logits_of(network, view.images, modalities=self._recipe.modalities)

@@ -172,7 +172,10 @@ class Run(Frozen):
     epochs: int = Field(default=200, ge=1, description="Passes over the locations of train.")
     batch_size: int = Field(default=128, ge=1, description="Samples of one step, a rank.")
     precision: Precision = Field(default="bf16-mixed", description="Of convolutions; losses are float32.")
-    compile: bool = Field(default=False, description="torch.compile of the network.")
+    compile: bool = Field(
+        default=False,
+        description="torch.compile of the network, and on a GPU of what pretraining does before it.",
+    )
     checkpoint_epochs: int = Field(
         default=10, ge=1, description="A checkpoint is kept every so many epochs; the last one always."
     )

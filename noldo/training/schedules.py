@@ -11,12 +11,21 @@ IMPROVEMENT = 1e-4
 """Relative fall of the validation loss that counts as one (default of PyTorch's `ReduceLROnPlateau`)."""
 
 
-def optimiser_of(parameters: Any, settings: Optimiser) -> torch.optim.Optimizer:
-    """The optimiser of a recipe, all parameters in one group."""
+def optimiser_of(parameters: Any, settings: Optimiser, *, is_fused: bool = False) -> torch.optim.Optimizer:
+    """The optimiser of a recipe, all parameters in one group.
+
+    Parameters
+    ----------
+    is_fused
+        All of a step in one kernel, which rounds otherwise in the last bits; False: as torch chooses.
+    """
+    common: dict[str, Any] = {"lr": settings.lr, "weight_decay": settings.weight_decay}
+    if is_fused:
+        common["fused"] = True
     if settings.name == "sgd":
-        return torch.optim.SGD(parameters, lr=settings.lr, momentum=0.9, weight_decay=settings.weight_decay)
+        return torch.optim.SGD(parameters, momentum=0.9, **common)
     kind = torch.optim.Adam if settings.name == "adam" else torch.optim.AdamW
-    return kind(parameters, lr=settings.lr, weight_decay=settings.weight_decay)
+    return kind(parameters, **common)
 
 
 def cosine_lr(epoch: int, *, initial: float, settings: Cosine) -> float:

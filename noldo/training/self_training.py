@@ -127,7 +127,7 @@ class SelfTraining(Transferring):
 
     def _source(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """Augmented crops (N, B, Y, X) of the source, some of them coarser, and their labels (N, Y, X)."""
-        view = self._augmented(View(self._inputs(batch), shown_labels(batch), prior=None), ids=batch["id"])
+        view = self._augmented(batch, labels=shown_labels(batch))
         images = view.images[self._learning.modality]
         if self._resolution is None:
             return images, view.labels
@@ -141,12 +141,17 @@ class SelfTraining(Transferring):
         recipe = self._learning
         is_shown = is_observed(batch, recipe.modality, bands=recipe.target.bands)
         labels = torch.where(is_shown, 0, UNLABELLED).to(torch.uint8)
-        return self._augmented(View(self._inputs(batch), labels, prior=None), ids=batch["id"])
+        return self._augmented(batch, labels=labels)
 
-    def _augmented(self, view: View, *, ids: torch.Tensor) -> View:
+    def _augmented(self, batch: Batch, *, labels: torch.Tensor) -> View:
         recipe = self._learning
         return augmented(
-            view, ids=ids, settings=recipe.augmentation, seed=recipe.seed, epoch=self.teacher.num_steps
+            batch,
+            inputs=self._inputs,
+            labels=labels,
+            settings=recipe.augmentation,
+            seed=recipe.seed,
+            epoch=self.teacher.num_steps,
         )
 
     def _mixed(self, images: torch.Tensor, labels: torch.Tensor, target: View) -> tuple[Mixed, torch.Tensor]:

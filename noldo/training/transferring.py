@@ -15,7 +15,7 @@ from noldo.training.losses import named_terms
 from noldo.training.recipe import OneModality
 from noldo.training.sample_figure import Shown
 from noldo.training.task import Batch, Stateless
-from noldo.training.views import View, augmented, shown_labels
+from noldo.training.views import augmented, shown_labels
 
 
 class Transferring(Stateless):
@@ -51,8 +51,14 @@ class Transferring(Stateless):
     def losses(self, network: nn.Module, batch: Batch, *, epoch: int) -> Mapping[str, torch.Tensor]:
         """Label loss, Dice and Lovasz of one step on an augmented crop."""
         recipe = self._recipe
-        whole = View(self._inputs(batch), shown_labels(batch), prior=None)
-        view = augmented(whole, ids=batch["id"], settings=recipe.augmentation, seed=recipe.seed, epoch=epoch)
+        view = augmented(
+            batch,
+            inputs=self._inputs,
+            labels=shown_labels(batch),
+            settings=recipe.augmentation,
+            seed=recipe.seed,
+            epoch=epoch,
+        )
         return self._terms(network(view.images[recipe.modality]), view.labels)
 
     def start_validation(self) -> None:

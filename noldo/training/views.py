@@ -1,19 +1,34 @@
 """From a batch as stored to what a network sees: one grid, one season's labels, crops and turns, all on the device.
 
+Stored integers are cropped and turned where they lie, and only the pixels of the crop are brought to one grid and normalised (`placed`):
+the same numbers as of whole patches, cropped afterwards. All of it is a function of tensors that waits for nothing (`prepared`), which
+torch.compile makes a few kernels of.
+
 Axes: N sample, S season, B band, C class, Y row, X column.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import torch
+from torch import nn
 
 from noldo.bands import BandChoice
 from noldo.byte_images import BYTE_IMAGES, observed_key
 from noldo.method.smoothing import PriorKind, label_prior
 from noldo.tensors import on_one_grid
-from noldo.training.augment import Placement, apply_to_image, apply_to_labels, draw
+from noldo.training.augment import (
+    Moves,
+    apply_to_labels,
+    draw,
+    gathered,
+    moved_image,
+    moved_labels,
+    moves_of,
+    rotated,
+)
 from noldo.training.recipe import Augmentation
 
 
@@ -62,24 +77,128 @@ def prior_of(batch: Mapping[str, Any], *, num_classes: int, kind: PriorKind) -> 
     return label_prior(mask, season, num_classes=num_classes, kind=kind)
 
 
-def augmented(view: View, *, ids: torch.Tensor, settings: Augmentation, seed: int, epoch: int) -> View:
+def placed(
+    batch: Mapping[str, Any],
+    moves: Moves,
+    *,
+    inputs: nn.Module,
+    labels: torch.Tensor,
+    prior: torch.Tensor | None = None,
+) -> View:
+    """The same crop and turns for images, labels and prior.
+
+    Parameters
+    ----------
+    inputs
+        Of the network, `noldo.models.input_step`.
+    labels
+        (N, Y, X), of whole patches.
+    prior
+        (N, C, Y, X), the same.
+    """
+    images = inputs(batch, lambda stored, factor: gathered(stored, moves, factor))
+    return View(
+        images={name: rotated(image, moves) for name, image in images.items()},
+        labels=moved_labels(labels, moves),
+        prior=None if prior is None else moved_image(prior, moves),
+    )
+
+
+def augmented(
+    batch: Mapping[str, Any],
+    *,
+    inputs: nn.Module,
+    labels: torch.Tensor,
+    settings: Augmentation,
+    seed: int,
+    epoch: int,
+) -> View:
+    """The crop and turns that an epoch has for these locations.
+
+    Parameters
+    ----------
+    inputs, labels
+        As in `placed`.
+    """
+    moves = draw_moves(
+        batch["id"],
+        side_px=labels.shape[-1],
+        settings=settings,
+        seed=seed,
+        epoch=epoch,
+        device=labels.device,
+    )
+    return placed(batch, moves, inputs=inputs, labels=labels)
+
+
+def augmented_labels(
+    labels: torch.Tensor, *, ids: torch.Tensor, settings: Augmentation, seed: int, epoch: int
+) -> torch.Tensor:
+    """What an epoch does to the labels of these locations, or to whatever is known of each pixel: (N, Y, X)."""
+    placement = draw(ids.tolist(), side_px=labels.shape[-1], settings=settings, seed=seed, epoch=epoch)
+    return apply_to_labels(labels, placement, crop_px=settings.crop_px)
+
+
+def draw_moves(
+    ids: torch.Tensor,
+    *,
+    side_px: int,
+    settings: Augmentation,
+    seed: int,
+    epoch: int,
+    device: torch.device,
+    has_fixed_shapes: bool = False,
+) -> Moves:
     """The crop and turns that an epoch has for these locations.
 
     Parameters
     ----------
     ids
         (N,) of the locations, on the host.
+    has_fixed_shapes
+        As in `noldo.training.augment.moves_of`; settings without any rotation have none in any case.
     """
-    placement = draw(ids.tolist(), side_px=view.labels.shape[-1], settings=settings, seed=seed, epoch=epoch)
-    return moved(view, placement, crop_px=settings.crop_px)
+    placement = draw(ids.tolist(), side_px=side_px, settings=settings, seed=seed, epoch=epoch)
+    has_fixed_shapes = has_fixed_shapes and settings.rotate > 0
+    return moves_of(placement, crop_px=settings.crop_px, device=device, has_fixed_shapes=has_fixed_shapes)
 
 
-def moved(view: View, placement: Placement, *, crop_px: int) -> View:
-    """The same crop and turns for images, labels and prior."""
-    return View(
-        images={
-            name: apply_to_image(image, placement, crop_px=crop_px) for name, image in view.images.items()
-        },
-        labels=apply_to_labels(view.labels, placement, crop_px=crop_px),
-        prior=None if view.prior is None else apply_to_image(view.prior, placement, crop_px=crop_px),
-    )
+Prepare = Callable[[Mapping[str, Any], Moves], View]
+"""From a batch on the device, and what is done to it."""
+
+
+def prepared(
+    batch: Mapping[str, Any],
+    moves: Moves,
+    *,
+    inputs: nn.Module,
+    num_classes: int,
+    kind: PriorKind | None,
+) -> View:
+    """All that a step of pretraining learns from.
+
+    Parameters
+    ----------
+    inputs
+        As in `placed`.
+    kind
+        Of the prior; None: there is none.
+    """
+    prior = None if kind is None else prior_of(batch, num_classes=num_classes, kind=kind)
+    return placed(batch, moves, inputs=inputs, labels=shown_labels(batch), prior=prior)
+
+
+def preparation(
+    inputs: nn.Module, *, num_classes: int, kind: PriorKind | None, is_compiled: bool, **options: Any
+) -> Prepare:
+    """`prepared`, compiled for batches of one size or as it is.
+
+    Parameters
+    ----------
+    options
+        Of torch.compile.
+    """
+    plain = partial(prepared, inputs=inputs, num_classes=num_classes, kind=kind)
+    if not is_compiled:
+        return plain
+    return cast(Prepare, torch.compile(plain, fullgraph=True, dynamic=False, **options))

@@ -49,7 +49,8 @@ class WandbCurves:
             for group in ("train", "val", "correction")
             for name, value in record.get(group, {}).items()
         }
-        self._run.log(numbers | {"lr": record["lr"], "epoch": record["epoch"]}, step=record["step"])
+        facts = {name: record[name] for name in ("lr", "epoch", "waited") if name in record}
+        self._run.log(numbers | facts, step=record["step"])
 
     def show(self, name: str, figure: "Figure", *, step: int) -> None:
         """A picture."""

@@ -18,7 +18,7 @@ from noldo.training.correction_keys import Adele, Objects, Pixels
 from noldo.training.run_folder import RunFolder, read_checkpoint
 from noldo.training.runs import Running, run_recipe
 from tests.noldo.made_up_data_set import DataSet
-from tests.noldo.training_set import pretrain_recipe, write_training_set
+from tests.noldo.training_set import metrics_of, pretrain_recipe, write_training_set
 
 PLAIN = {"smoothing": None, "selection": None}
 CORRECTIONS = {
@@ -85,7 +85,7 @@ def test_a_run_that_corrects_labels_tells_so_and_goes_on_to_the_same_weights(sto
         run_recipe(recipe_of(store, name), out=out)
         whole, found = weights(tmp_path / "whole"), weights(out)
         assert all(torch.equal(value, found[key]) for key, value in whole.items())
-        assert RunFolder(out).metrics() == RunFolder(tmp_path / "whole").metrics()
+        assert metrics_of(out) == metrics_of(tmp_path / "whole")
 
 
 def test_no_object_is_added_where_there_is_no_image(tmp_path):

@@ -64,3 +64,21 @@ def test_all_parameters_are_in_one_group_with_the_settings_of_the_recipe(name):
     )
     (group,) = optimiser.param_groups
     assert (group["lr"], group["weight_decay"], len(group["params"])) == (0.3, 1e-3, 2)
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+def test_a_fused_step_is_the_plain_one_up_to_rounding(name):
+    random = torch.Generator().manual_seed(0)
+    start = torch.randn(200, generator=random)
+    plain, fused = torch.nn.Parameter(start.clone()), torch.nn.Parameter(start.clone())
+    optimisers = [
+        optimiser_of([one], Optimiser(name=name, lr=0.01, weight_decay=1e-3), is_fused=is_fused)
+        for one, is_fused in ((plain, False), (fused, True))
+    ]
+    for _ in range(20):
+        gradient = torch.randn(200, generator=random)
+        for one, optimiser in zip((plain, fused), optimisers, strict=True):
+            one.grad = gradient.clone()
+            optimiser.step()
+    torch.testing.assert_close(fused, plain, rtol=1e-5, atol=1e-6)
+    assert not torch.equal(plain, start)

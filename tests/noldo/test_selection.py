@@ -69,6 +69,20 @@ def test_many_pixels_too_have_the_weights_of_a_topk_a_class() -> None:
         assert torch.equal(found, published(confidence, labels, share))
 
 
+def test_confidences_that_share_all_but_their_last_bits_are_still_told_apart() -> None:
+    """Thresholds are found by the upper bits of a float first, and then by the lower ones."""
+    bits = torch.tensor(0.7).view(torch.int32) + torch.arange(-20_000, 20_000, dtype=torch.int32)
+    confidence = bits[torch.randperm(len(bits), generator=torch.Generator().manual_seed(5))].view(
+        torch.float32
+    )
+    labels = torch.arange(len(bits)) % NUM_CLASSES
+    for share in (1e-4, 0.25, 0.9966310):
+        found = label_weights(
+            confidence.reshape(1, 1, -1), labels.reshape(1, 1, -1), share=share, num_classes=4
+        )
+        assert torch.equal(found.flatten(), published(confidence, labels, share))
+
+
 def test_the_better_half_gets_one_and_the_others_their_share_of_the_threshold() -> None:
     assert weights_of([0.8, 0.2, 0.4, 0.1], [0, 0, 0, 0], share=0.5) == [1, 0.5, 1, 0.25]
 

@@ -34,6 +34,7 @@ from tests.noldo.training_set import (
     TRAIN,
     VAL,
     Change,
+    metrics_of,
     pretrain_recipe,
     transfer_recipe,
     write_training_set,
@@ -84,6 +85,7 @@ def test_pretraining_leaves_recipe_environment_metrics_checkpoints_and_a_result(
     assert len(train) == 4
     assert len(val) == 2
     for one in train:
+        assert 0 <= one["waited"] <= 1
         terms = one["train"]
         assert terms["loss"] == pytest.approx(
             terms["seg_s1"] + terms["seg_s2"] + terms["con_s1"] + terms["con_s2"], rel=1e-5
@@ -134,7 +136,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_weights_bit_for_bit(store, p
         run_recipe(recipe, out=tmp_path / "run", running=stop_after(looks))
     run_recipe(recipe, out=tmp_path / "run")
     assert_same_weights(tmp_path / "run", pretrained)
-    assert RunFolder(tmp_path / "run").metrics() == RunFolder(pretrained).metrics()
+    assert metrics_of(tmp_path / "run") == metrics_of(pretrained)
 
 
 def test_a_run_that_was_killed_goes_on_from_its_last_checkpoint(store, pretrained, tmp_path):
@@ -149,7 +151,7 @@ def test_a_run_that_was_killed_goes_on_from_its_last_checkpoint(store, pretraine
     (tmp_path / "checkpoints" / ".last.pt.partial").write_bytes(b"half")
     run_recipe(recipe, out=tmp_path)
     assert_same_weights(tmp_path, pretrained)
-    assert folder.metrics() == RunFolder(pretrained).metrics()
+    assert metrics_of(tmp_path) == metrics_of(pretrained)
 
 
 def test_the_same_recipe_gives_the_same_weights_and_another_seed_others(store, pretrained, tmp_path):

@@ -9,6 +9,7 @@ import numpy as np
 
 from noldo.products import array_specs
 from noldo.training.recipe import Recipe, recipe_of
+from noldo.training.run_folder import RunFolder
 from tests.noldo.made_up_data_set import LAYOUT, PRODUCTS, DataSet, write_data_set
 
 SIDE = 66
@@ -90,3 +91,10 @@ def self_train_recipe(store: Path, **changes: Any) -> Recipe:
         "log_steps": 1,
     }
     return recipe_of(tree | changes, where="test")
+
+
+def metrics_of(out: Path) -> list[dict[str, Any]]:
+    """What two runs of one recipe have in common: all lines of metrics, without the time that was waited for data."""
+    return [
+        {name: value for name, value in one.items() if name != "waited"} for one in RunFolder(out).metrics()
+    ]
