@@ -22,7 +22,7 @@ test-fast: $(VENV)/.dev
 	$(BIN)/python -m pytest $(SPREAD) -m "not slow"
 
 # All benchmarks, one after another; each leaves its record, and those that could not be made are told at the end.
-BENCHMARKS := reading loading order items sizes cold building fetching step osm_extract
+BENCHMARKS := reading loading order items sizes cold building fetching selecting step osm_extract
 bench: $(VENV)/.dev
 	@failed=; for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name || failed="$$failed $$name"; done; \
 	test -z "$$failed" || { echo "bench: no record of$$failed; see above" >&2; exit 1; }
