@@ -1,6 +1,6 @@
 """How well windows of shards shuffle, and how many shards they read: counted, not timed.
 
-    python -m benchmarks.order [--locations 16384] [--per-shard 64] [--batch 128] [--keep]
+    python -m benchmarks.order [--locations 16384] [--per-shard 64] [--batch 128]
 
 Orders are those of `noldo.training.sampler`; a shard is fetched when it is not among the last used ones that a cache holds.
 """
@@ -31,13 +31,11 @@ def main() -> None:
     parser.add_argument("--locations", type=int, default=16_384)
     parser.add_argument("--per-shard", type=int, default=64)
     parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--keep", action="store_true", help="write a record")
     arguments = parser.parse_args()
     record = compare(arguments.locations, per_shard=arguments.per_shard, batch_size=arguments.batch)
     text = page(record)
     print(text)
-    if arguments.keep:
-        print(keep(record, text, name="order"), file=sys.stderr)
+    print(keep(record, text, name="order"), file=sys.stderr)
 
 
 def compare(num_locations: int, *, per_shard: int, batch_size: int) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """The training step of CromSS as published (Liu et al., IEEE TGRS 2025), written anew from a description of its repository: eager, 16-bit floats
 with a scaled loss, torch's own Adam.
 
-Known, and done so: probabilities are taken anew for each mask and each loss; label weights by a `topk` a class, its k read on the host; the
+Known, and done so: channels stay in torch's usual order (nothing in the description changes it); probabilities are taken anew for each mask and each loss; label weights by a `topk` a class, its k read on the host; the
 teacher's weights and the Dice as published. Decided in the peer's favour: no counting of metrics in the step, log-softmax where theirs takes the
-logarithm of a softmax, channels stay in torch's usual order.
+logarithm of a softmax.
 """
 
 import math

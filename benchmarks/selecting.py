@@ -7,13 +7,15 @@ keeps: `MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=20000000000` does the same the
 """
 
 import argparse
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 
-from benchmarks.records import table
+from benchmarks.records import headline, keep, machine, table, versions
 from noldo.method.labels import groups
 from noldo.method.selection import label_weights
 
@@ -82,11 +84,17 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    print(
-        table(
-            ["confidence", "sort, ms", "histograms, ms", "ratio"], compare(**vars(arguments), device=device)
-        )
-    )
+    name = torch.cuda.get_device_name() if device.type == "cuda" else None
+    record: dict[str, Any] = {
+        **machine(name),
+        "packages": versions(("torch",)),
+        "command": " ".join(["python -m benchmarks.selecting", *sys.argv[1:]]),
+        "rows": compare(**vars(arguments), device=device),
+    }
+    columns = ["confidence", "sort, ms", "histograms, ms", "ratio"]
+    text = headline(record, title="Thresholds of the selection") + "\n\n" + table(columns, record["rows"])
+    print(text)
+    print(keep(record, text, name="selecting"), file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -72,6 +72,10 @@ class Settings:
     """Of the matrices whose product tells the peak."""
 
 
+MOST_PIXELS_ON_CPU = 16 * 128**2
+"""Of a step: more would take hours and all memory."""
+
+
 class Repeated:
     """A data set gone through again and again: as many samples as the steps take, of few locations."""
 
@@ -104,6 +108,10 @@ def main() -> None:
             parser.add_argument(option, type=type(value), default=value)
     arguments = vars(parser.parse_args())
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device.type == "cpu" and arguments["batch"] * arguments["crop"] ** 2 > MOST_PIXELS_ON_CPU:
+        sys.exit(
+            "benchmarks.step: needs a GPU; on a CPU give e.g. --batch 2 --crop 64 --encoder resnet18 --steps 4 --log-steps 2 --peak-side 256"
+        )
     locations, folder = arguments.pop("locations"), arguments.pop("folder")
     if arguments["compile"] is None:
         arguments["compile"] = device.type == "cuda"

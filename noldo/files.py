@@ -42,8 +42,11 @@ class Files(Protocol):
         """The last bytes; fewer if the file is shorter."""
         ...
 
-    def forget(self, name: str) -> bool:
-        """Told that bytes of the file were damaged. Returns whether reading it again may give others: it was a copy."""
+    def forget(self, name: str, *, since: float) -> bool:
+        """Told that bytes of the file were damaged that were read since then (`time.monotonic`).
+
+        Returns whether reading it again may give others: it was a copy.
+        """
         ...
 
 
@@ -125,7 +128,7 @@ class LocalFiles:
             size = os.fstat(file.number).st_size
             return os.pread(file.number, length, max(0, size - length))
 
-    def forget(self, name: str) -> bool:
+    def forget(self, name: str, *, since: float) -> bool:
         """See `Files`: there is nothing else to read."""
         return False
 

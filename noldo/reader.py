@@ -8,6 +8,7 @@ neither ever reads as no data.
 
 import hashlib
 import json
+import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -168,10 +169,11 @@ class StoreReader:
         """
         array = self._array(spec)
         shard, row_in_shard = divmod(row, self.layout.locations_per_shard)
+        start = time.monotonic()
         try:
             self._read(array, shard, row_in_shard, seasons, out)
         except ChunkCorruptError:
-            if not self.files.forget(shard_file(spec.name, array.num_axes, shard)):
+            if not self.files.forget(shard_file(spec.name, array.num_axes, shard), since=start):
                 raise
             self._indexes.pop((spec.name, shard), None)
             self._read(array, shard, row_in_shard, seasons, out)

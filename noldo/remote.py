@@ -105,7 +105,7 @@ class RemoteFiles:
         with told_in_one_line(f"{self.where}/{name}"):
             return bytes(obstore.get(self._store(), name, options={"range": {"suffix": length}}).bytes())
 
-    def forget(self, name: str) -> bool:
+    def forget(self, name: str, *, since: float) -> bool:
         """See `Files`: there is nothing else to read."""
         return False
 

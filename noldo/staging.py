@@ -8,6 +8,7 @@ import hashlib
 import logging
 import os
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,6 +22,9 @@ PIECE_BYTES = 16 * 2**20
 
 MAX_OPEN_COPIES = 256
 """Of one store: those of a window of 32 shards of five arrays, and of some of the next one. Opening a copy costs more than a file."""
+
+RETRY_S = 60.0
+"""A file that could not be copied is read at its source so long: others may have filled the folder for a moment."""
 
 MUCH = 32
 """Bytes copied for each byte read that are told of. A pass in windows copies four seasons of all locations of a shard and reads one
@@ -50,8 +54,11 @@ class StagedFiles(LocalFiles):
         self._copies = CopyFolder(self._cache)
         self._opening = threading.Lock()
         self._versions: dict[str, tuple[FileVersion, str]] = {}
-        self._uncopied: set[str] = set()
-        self._renewed: set[str] = set()
+        self._uncopied: dict[str, float] = {}
+        """Name to when copying it is tried again."""
+        self._renewing = threading.Lock()
+        self._renewed: dict[str, float] = {}
+        """Name to when its copy was given up as damaged."""
         self._num_fetched = self._num_read = 0
         self._is_told = False
 
@@ -68,7 +75,7 @@ class StagedFiles(LocalFiles):
 
     def read_range(self, name: str, *, start: int, length: int) -> bytes:
         """See `Files`."""
-        if name not in self._uncopied:
+        if not self._is_left(name):
             try:
                 self._num_read += length
                 return super().read_range(name, start=start, length=length)
@@ -78,7 +85,7 @@ class StagedFiles(LocalFiles):
 
     def view_range(self, name: str, *, start: int, length: int) -> bytes | memoryview:
         """See `Files`."""
-        if name not in self._uncopied:
+        if not self._is_left(name):
             try:
                 self._num_read += length
                 return super().view_range(name, start=start, length=length)
@@ -88,26 +95,29 @@ class StagedFiles(LocalFiles):
 
     def read_tail(self, name: str, *, length: int) -> bytes:
         """See `Files`."""
-        if name not in self._uncopied:
+        if not self._is_left(name):
             try:
                 return super().read_tail(name, length=length)
             except NoCopyError as error:
                 self._leave(name, error)
         return self._source.read_tail(name, length=length)
 
-    def forget(self, name: str) -> bool:
-        """See `Files`: a damaged copy is made anew, once."""
-        if name in self._renewed or name in self._uncopied:
-            return False
-        self._renewed.add(name)
-        _LOG.warning(
-            "%s: the copy of %s/%s is damaged, and made anew; check that disk",
-            self._copies.path, self.where, name,
-        )  # fmt: skip
-        with self._opening:
-            self._open.pop(name, None)
-        self._copies.drop(self._known(name)[1])
-        return True
+    def forget(self, name: str, *, since: float) -> bool:
+        """See `Files`: a damaged copy is made anew, once. Threads that read of it before that read again, too."""
+        with self._renewing:
+            if name in self._renewed:
+                return self._renewed[name] > since
+            if self._is_left(name):
+                return False
+            _LOG.warning(
+                "%s: the copy of %s/%s is damaged, and made anew; check that disk",
+                self._copies.path, self.where, name,
+            )  # fmt: skip
+            self._copies.drop(self._known(name)[1])
+            with self._opening:
+                self._open.pop(name, None)
+            self._renewed[name] = time.monotonic()
+            return True
 
     def _file(self, name: str) -> Descriptor:
         """The copy of a file, open."""
@@ -117,7 +127,8 @@ class StagedFiles(LocalFiles):
             found = self._copies.copy(copy, size=version.num_bytes, pieces=self._pieces(name, version))
             with self._opening:
                 self._close_removed()
-                self._keep_open(name, found, at_most=MAX_OPEN_COPIES)
+                if os.fstat(found.number).st_nlink:  # else somebody found it damaged, or removed it, just now
+                    self._keep_open(name, found, at_most=MAX_OPEN_COPIES)
         return found
 
     def _known(self, name: str) -> tuple[FileVersion, str]:
@@ -150,13 +161,16 @@ class StagedFiles(LocalFiles):
         while self._open and not os.fstat(next(iter(self._open.values())).number).st_nlink:
             self._open.popitem(last=False)
 
+    def _is_left(self, name: str) -> bool:
+        return self._uncopied.get(name, 0.0) > time.monotonic()
+
     def _leave(self, name: str, error: NoCopyError) -> None:
         if not self._uncopied:
             _LOG.warning(
-                "%s: no copy of %s/%s (%s); it is read at its source, and so is what else can't be copied",
+                "%s: no copy of %s/%s (%s); it is read at its source, and so is what else can't be copied, for a minute each",
                 self._copies.path, self.where, name, error,
             )  # fmt: skip
-        self._uncopied.add(name)
+        self._uncopied[name] = time.monotonic() + RETRY_S
 
     def _errors(self, name: str) -> ToldInOneLine:
         return ToldInOneLine(str(self._copies.path), f"copy of {name}")

@@ -124,8 +124,11 @@ def label_weights(
 
 
 def _order_bits(confidence: torch.Tensor) -> torch.Tensor:
-    """The bits of floats that aren't negative, as int32: they keep the order. + 0.0 makes 0 of -0, whose sign would count."""
-    return (confidence + 0.0).view(torch.int32)
+    """The bits of floats that aren't negative, as int32: they keep the order.
+
+    Without the sign, which -0 has, and a NaN may have: a run that diverges is told of by its loss, not by an index.
+    """
+    return confidence.view(torch.int32) & 0x7FFFFFFF
 
 
 def _thresholds(

@@ -79,7 +79,9 @@ class CacheKeys(Frozen):
         description="On a fast local disk; made if it is not there. Runs and ranks of one machine share it.",
     )
     max_gb: float = Field(
-        gt=0, description="All copies together, in 10^9 bytes; with `order: window`, two windows at least."
+        gt=0,
+        allow_inf_nan=False,
+        description="All copies together, in 10^9 bytes; with `order: window`, two windows at least.",
     )
 
 

@@ -11,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -269,6 +270,22 @@ def test_a_process_that_is_killed_leaves_copies_that_the_next_one_goes_on_with(
     assert not [one for one in copies_in(tmp_path) if one.suffix]
 
 
+def test_threads_that_meet_a_damaged_copy_together_all_read_the_new_one(
+    many_shards: DataSet, published: str, tmp_path: Path
+) -> None:
+    reader = StoreReader.open(f"{published}/nol.zarr", cache=cache_of(tmp_path, 10**8))
+    spec = reader.layout.spec("s1_grd_10m")
+    rows = range(reader.layout.locations_per_shard)
+    right = [reader.pixels(spec, row=row, seasons=[0]) for row in rows]
+    for copy in copies_in(tmp_path):
+        copy.write_bytes(bytes(copy.stat().st_size))
+    again = pickle.loads(pickle.dumps(reader))  # our own bytes, with nothing open: spawned workers get it so
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda row: again.pixels(spec, row=row % len(rows), seasons=[0]), range(64)))
+    for position, one in enumerate(found):
+        np.testing.assert_array_equal(one, right[position % len(rows)])
+
+
 def test_a_lost_shard_and_one_that_changes_meanwhile_are_told(
     own_data_set: DataSet, bucket: str, tmp_path: Path
 ) -> None:
@@ -288,7 +305,7 @@ def test_a_lost_shard_and_one_that_changes_meanwhile_are_told(
         copy.unlink()
     obstore.put(object_store(bucket), first, whole.read_bytes()[::-1])
     again = pickle.loads(pickle.dumps(samples))  # our own bytes: spawned workers get the data set so
-    samples._reader.files.forget("s1_grd_10m/c/0/0/0/0/0")
+    samples._reader.files.forget("s1_grd_10m/c/0/0/0/0/0", since=time.monotonic())
     with pytest.raises(StoreError, match="was written anew since this process read from it"):
         samples[0]
     with pytest.raises(ChunkCorruptError):

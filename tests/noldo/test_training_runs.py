@@ -242,6 +242,13 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_locations(store, t
     assert saved is None or all(torch.isfinite(one).all() for one in saved["network"].values())
 
 
+def test_pretraining_that_diverges_with_two_modalities_is_told_by_its_loss_as_well(store, tmp_path):
+    """Selection meets confidences that are no numbers before the loss does."""
+    recipe = pretrain_recipe(store.root, epochs=3, optimiser={"lr": 1e30})
+    with pytest.raises(DivergedError, match="look at them"):
+        run_recipe(recipe, out=tmp_path)
+
+
 def without_labels(*rows_of: int) -> Change:
     def change(pixels: dict[str, np.ndarray], rows: dict[str, np.ndarray]) -> None:
         pixels["dynamic_world_10m"][list(rows_of)] = 255
