@@ -160,7 +160,7 @@ def test_crop_and_flips_move_images_label_and_prior_alike(lmdbs: Path) -> None:
 def test_a_pickled_data_set_opens_its_files_anew(lmdbs: Path) -> None:
     items = CromssItems(lmdbs)
     first = items.item(0, season=0)
-    copy = pickle.loads(pickle.dumps(items))
+    copy = pickle.loads(pickle.dumps(items))  # our own bytes: spawned workers get the items so
     items.close()  # LMDB opens a file once in a process
     assert torch.equal(copy.item(0, season=0)["prior"], first["prior"])
     copy.close()
