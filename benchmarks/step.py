@@ -88,6 +88,9 @@ class Repeated:
     def __getitem__(self, index: int) -> Any:
         return self._samples[index % len(self._samples)]
 
+    def sample_into(self, out: Any, index: int) -> Any:
+        return self._samples.sample_into(out, index % len(self._samples))
+
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)

@@ -5,6 +5,7 @@ applied here rather than by zarr-python, so that stored bytes depend neither on 
 threads, and so that damage can be told chunk by chunk.
 """
 
+import struct
 import sys
 from dataclasses import dataclass
 from typing import Any, Literal, Self
@@ -23,7 +24,9 @@ if sys.byteorder != "little":  # pragma: no cover - no such machine runs torch
 # zarr-python sets the same switch on import.
 blosc.use_threads = False
 
-CHECKSUM_BYTES = 4
+_U32 = struct.Struct("<I")
+
+CHECKSUM_BYTES = _U32.size
 """Length of a crc32c, stored little-endian behind what it covers."""
 
 CodecName = Literal["small", "fast"]
@@ -136,7 +139,7 @@ class ChunkCodec:
 
 def _blosc_length(payload: memoryview) -> int:
     """Bytes of the decoded chunk, from its header (c-blosc, README_CHUNK_FORMAT: `nbytes`)."""
-    return int.from_bytes(payload[4:8], "little")
+    return int(_U32.unpack_from(payload, 4)[0]) if len(payload) >= 8 else 0
 
 
 def _zstd_length(payload: memoryview) -> int:
@@ -179,7 +182,7 @@ LABEL_CODEC = ChunkCodec("zstd", level=9)
 def with_checksum(payload: bytes) -> bytes:
     """Append the crc32c (Castagnoli, RFC 3720) of the payload."""
     checksum: int = google_crc32c.value(payload)
-    return payload + checksum.to_bytes(CHECKSUM_BYTES, "little")
+    return payload + _U32.pack(checksum)
 
 
 def without_checksum(stored: bytes | memoryview, *, where: object) -> memoryview:
@@ -196,11 +199,12 @@ def without_checksum(stored: bytes | memoryview, *, where: object) -> memoryview
     """
     content = memoryview(stored)
     payload = content[:-CHECKSUM_BYTES]
-    expected = int.from_bytes(content[-CHECKSUM_BYTES:], "little")
     found = google_crc32c.value(np.frombuffer(payload, np.uint8))  # takes no memoryview
-    if len(content) < CHECKSUM_BYTES or found != expected:
+    expected = _U32.unpack_from(content, len(payload))[0] if len(content) >= CHECKSUM_BYTES else None
+    if found != expected:
+        told = "none" if expected is None else f"{expected:08x}"
         raise ChunkCorruptError(
-            f"{where}: bytes do not match their checksum (crc32c {found:08x}, expected {expected:08x}); "
+            f"{where}: bytes do not match their checksum (crc32c {found:08x}, expected {told}); "
             "delete this shard and run the build again"
         )
     return payload

@@ -4,6 +4,7 @@ Tiles of different size are padded, to the right and below, to the store's patch
 `window`: imagery was cut on the smallest square of the 60 m lattice that contains the tile.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Self
 
@@ -115,7 +116,7 @@ class Crop:
         """Side of the box of a sample, whose imagery has a side of `side_px`."""
         return self.patch_size_px if self.pad else self.crop_px or side_px
 
-    def box(self, side_px: int, seed: np.random.SeedSequence) -> Box:
+    def box(self, side_px: int, seed: Callable[[], np.random.SeedSequence]) -> Box:
         """The box of one sample.
 
         Parameters
@@ -123,7 +124,7 @@ class Crop:
         side_px
             Of `sides_px`.
         seed
-            Decides where a random crop lies.
+            Makes what decides where a random crop lies; asked only for one.
         """
         if self.pad:
             return Box(0, 0, self.patch_size_px)
@@ -133,5 +134,5 @@ class Crop:
         if self.at == "centre":
             middle = num_steps // 2 * self.step_px
             return Box(middle, middle, self.crop_px)
-        down, right = (int(word) % (num_steps + 1) for word in seed.generate_state(2))
+        down, right = (int(word) % (num_steps + 1) for word in seed().generate_state(2))
         return Box(down * self.step_px, right * self.step_px, self.crop_px)

@@ -5,7 +5,8 @@ Needs numpy and torch (and obstore for object stores); no parquet, no rasterio, 
 Axes: S season, B band, Y row (north first), X column.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -16,6 +17,7 @@ from torch.utils.data import Dataset
 from noldo.bands import BandChoice, chosen_bands
 from noldo.common_legend import lookup_into
 from noldo.crops import Box, Crop, imagery_sides_px
+from noldo.draws import first_words
 from noldo.errors import ConfigError
 from noldo.files import Cache
 from noldo.label_rows import LabelRows
@@ -154,6 +156,7 @@ class NoldoS12(Dataset[Sample]):
         # Shared memory: workers that outlive an epoch see the new number too.
         self._epoch = torch.zeros(1, dtype=torch.int64)
         self._epoch.share_memory_()  # type: ignore[no-untyped-call]  # torch does not type it
+        self._seasons: tuple[int, np.ndarray] | None = None
 
     @property
     def season_names(self) -> tuple[str, ...]:
@@ -256,19 +259,37 @@ class NoldoS12(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         """One sample; see the class."""
+        return self.sample_into({}, index)
+
+    def sample_into(self, out: Mapping[str, np.ndarray], index: int) -> Sample:
+        """One sample, whose pixels go straight into memory that is there already.
+
+        Parameters
+        ----------
+        out
+            Key to a contiguous array of the shape and dtype that the sample has under this key; others are not used.
+
+        Returns
+        -------
+        The sample; what `out` has is a view of it, unless a legend or a transform made another tensor.
+        """
         if not -len(self) <= index < len(self):
             raise IndexError(f"sample {index} of {len(self)}")
         place = {name: int(array[index]) for name, array in self._rows.items()}
-        season = self._season_of(place["id"])
-        box = self._crop.box(int(self._sides_px[index]), self._rng(place["id"], _CROPS))
+        season = self._season_of(index)
+        box = self._crop.box(int(self._sides_px[index]), partial(self._rng, place["id"], _CROPS))
         sample: Sample = {
-            spec.name: self._read(self._reader, spec, place["row"], season, box, bands=positions)
+            spec.name: self._read(
+                self._reader, spec, place["row"], season, box, bands=positions, out=out.get(spec.name)
+            )
             for spec, positions in self._images
         }
         if self._label is not None:
             whole = season if self._labels == "season" else None
             beside = self._beside
-            mask = self._read(beside.reader, self._label, int(beside.rows[index]), whole, box)
+            mask = self._read(
+                beside.reader, self._label, int(beside.rows[index]), whole, box, out=out.get("mask")
+            )
             sample["mask"] = mask if self._lookup is None else torch.from_numpy(self._lookup[mask.numpy()])
         sample |= {
             "id": place["id"],
@@ -282,13 +303,20 @@ class NoldoS12(Dataset[Sample]):
         """Samples of one batch, in the order asked for."""
         return [self[index] for index in indices]
 
-    def _season_of(self, location_id: int) -> int | None:
+    def _season_of(self, index: int) -> int | None:
         """Position of the season to load; None for all."""
         if self._season == "all":
             return None
-        if self._season == "random":
-            return int(self._rng(location_id).generate_state(1)[0] % len(self.season_names))
-        return cast(int, self._season)
+        return int(self._drawn_seasons()[index]) if self._season == "random" else cast(int, self._season)
+
+    def _drawn_seasons(self) -> np.ndarray:
+        """(sample,) seasons of this epoch, drawn for all at once when the first is asked for."""
+        epoch = int(self._epoch.item())
+        drawn = self._seasons
+        if drawn is None or drawn[0] != epoch:
+            words = first_words([self._seed, epoch], self._rows["id"])
+            drawn = self._seasons = epoch, words % np.uint32(len(self.season_names))
+        return drawn[1]
 
     def _rng(self, location_id: int, *stream: int) -> np.random.SeedSequence:
         return np.random.SeedSequence([self._seed, int(self._epoch[0]), location_id, *stream])
@@ -302,14 +330,28 @@ class NoldoS12(Dataset[Sample]):
         box: Box,
         *,
         bands: list[int] | None = None,
+        out: np.ndarray | None = None,
     ) -> torch.Tensor:
         """(S, B?, Y, X), or (B?, Y, X) of one season."""
         seasons = range(len(self.season_names)) if season is None else [season]
-        pixels = reader.pixels(spec, row=row, seasons=seasons)
+        if bands is None and box.side_px == self.patch_size_px:
+            shape = (len(seasons), *reader.patch_shape(spec))
+            pixels = _array_like(out, shape if season is None else shape[1:], spec.dtype)
+            reader.read_into(pixels.reshape(shape), spec, row=row, seasons=seasons)
+            return torch.from_numpy(pixels)
+        found = reader.pixels(spec, row=row, seasons=seasons)
         if bands is not None:
-            pixels = pixels[:, bands]
-        pixels = np.ascontiguousarray(pixels[..., *box.slices(spec.resolution_m)])
-        return torch.from_numpy(pixels if season is None else pixels[0])
+            found = found[:, bands]
+        found = (found if season is None else found[0])[..., *box.slices(spec.resolution_m)]
+        pixels = _array_like(out, found.shape, spec.dtype)
+        pixels[...] = found
+        return torch.from_numpy(pixels)
+
+
+def _array_like(out: np.ndarray | None, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    """The array that was given, if it fits; or a new one."""
+    fits = out is not None and out.shape == shape and out.dtype == dtype and out.flags.c_contiguous
+    return cast(np.ndarray, out) if fits else np.empty(shape, dtype)
 
 
 def _bounds(place: dict[str, int], box: Box) -> torch.Tensor:
@@ -318,7 +360,7 @@ def _bounds(place: dict[str, int], box: Box) -> torch.Tensor:
         return torch.full((4,), torch.nan, dtype=torch.float64)
     left, top = place["x_ul"] + 10 * box.left, place["y_ul"] - 10 * box.top
     side_m = 10 * box.side_px
-    return torch.tensor([left, top - side_m, left + side_m, top], dtype=torch.float64)
+    return torch.from_numpy(np.array([left, top - side_m, left + side_m, top], np.float64))
 
 
 def _kept_rows(reader: StoreReader, split: str | None, only: Collection[int] | None) -> dict[str, np.ndarray]:

@@ -116,9 +116,12 @@ class LocalFiles:
         buffer: memoryview | None = getattr(self._memory, "buffer", None)
         if buffer is None or len(buffer) < length:
             buffer = self._memory.buffer = memoryview(bytearray(max(length, MIN_BUFFER_BYTES)))
-        with self._errors(name):
-            file = self._file(name)
+        try:
+            file = self._file(name)  # kept until it is read: another thread may drop it
             count = os.preadv(file.number, [buffer[:length]], start)
+        except OSError as error:
+            with self._errors(name):
+                raise error
         return buffer[:count]
 
     def read_tail(self, name: str, *, length: int) -> bytes:

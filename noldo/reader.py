@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -78,7 +78,7 @@ class StoreReader:
             raise StoreError(f"{files.where}: no store here; give a folder that a build made") from None
         self.layout: StoreLayout = parse_layout(self._group, where=files.where)
         self._arrays: dict[str, _Array] = {}
-        self._indexes: OrderedDict[tuple[str, int], list[tuple[int, int]]] = OrderedDict()
+        self._indexes: OrderedDict[tuple[str, int], tuple[str, list[tuple[int, int]]]] = OrderedDict()
 
     @classmethod
     def open(cls, path_or_url: str | Path, *, cache: Cache | None = None) -> "StoreReader":
@@ -154,10 +154,13 @@ class StoreReader:
         ChunkCorruptError
             If its bytes are damaged.
         """
-        array = self._array(spec)
-        out = np.empty((len(seasons), *array.grid.chunk_shape[1:]), dtype=spec.dtype)
+        out = np.empty((len(seasons), *self.patch_shape(spec)), dtype=spec.dtype)
         self.read_into(out, spec, row=row, seasons=seasons)
         return out
+
+    def patch_shape(self, spec: ArraySpec) -> tuple[int, ...]:
+        """(band?, y, x) of one season of one location."""
+        return self._array(spec).grid.chunk_shape[1:]
 
     def read_into(self, out: np.ndarray, spec: ArraySpec, *, row: int, seasons: Sequence[int]) -> None:
         """Pixels of one location, into an array that is there already; see `pixels`.
@@ -214,7 +217,7 @@ class StoreReader:
 
     def _chunks(self, array: "_Array", shard: int, numbers: Sequence[int]) -> list[bytes | memoryview]:
         """Stored bytes of chunks, until the next call; read at once where they follow each other."""
-        index = self._index(array, shard)
+        file, index = self._index(array, shard)
         entries = [index[number] for number in numbers]
         for number, (offset, length) in zip(numbers, entries, strict=True):
             if ABSENT in (offset, length):
@@ -222,7 +225,6 @@ class StoreReader:
                     f"{_Place(self.files.where, array.spec, shard, number)}: not in the shard; "
                     "delete this shard and run the build again"
                 )
-        file = shard_file(array.spec.name, array.num_axes, shard)
         if len(entries) == 1:
             ((start, length),) = entries
             return [self.files.view_range(file, start=start, length=length)]
@@ -233,19 +235,18 @@ class StoreReader:
         view = memoryview(self.files.view_range(file, start=first, length=ends[-1] - first))
         return [view[start - first : end - first] for (start, _), end in zip(entries, ends, strict=True)]
 
-    def _index(self, array: "_Array", shard: int) -> list[tuple[int, int]]:
-        """Offset and length of each chunk."""
+    def _index(self, array: "_Array", shard: int) -> tuple[str, list[tuple[int, int]]]:
+        """Name of a shard's file; offset and length of each of its chunks."""
         key = array.spec.name, shard
-        index = self._indexes.get(key)
-        if index is None:
-            index = self._read_index(array, shard)
-            self._indexes[key] = index
+        found = self._indexes.get(key)
+        if found is None:
+            file = shard_file(array.spec.name, array.num_axes, shard)
+            found = self._indexes[key] = file, self._read_index(array, shard, file)
             while len(self._indexes) > MAX_CACHED_INDEXES:
                 self._indexes.popitem(last=False)
-        return index
+        return found
 
-    def _read_index(self, array: "_Array", shard: int) -> list[tuple[int, int]]:
-        file = shard_file(array.spec.name, array.num_axes, shard)
+    def _read_index(self, array: "_Array", shard: int, file: str) -> list[tuple[int, int]]:
         where = f"{self.files.where}/{file}"
         try:
             tail = self.files.read_tail(file, length=array.grid.index_bytes)
@@ -270,8 +271,7 @@ class _Array:
         return 5 if self.spec.bands else 4
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
+class _Place(NamedTuple):
     """Where a chunk is, for messages: put into words only when there is one."""
 
     store: str

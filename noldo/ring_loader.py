@@ -9,7 +9,7 @@ import multiprocessing
 import signal
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -31,7 +31,10 @@ Slot = dict[str, torch.Tensor]
 
 
 class Samples(Protocol):
-    """A map-style data set that can be pickled, whose samples are dicts of tensors and whole numbers, all of one shape."""
+    """A map-style data set that can be pickled, whose samples are dicts of tensors and whole numbers, all of one shape.
+
+    One that has a method `sample_into(out, index)`, as `NoldoS12` has, is asked to read straight into a slot.
+    """
 
     def __getitem__(self, index: int, /) -> Any: ...
 
@@ -213,7 +216,7 @@ def _serve(connection: Connection, samples: Samples, slots: Sequence[Slot], num_
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches it too; the parent decides
     torch.set_num_threads(1)
     with ThreadPoolExecutor(num_threads) as pool:
-        server = _Server(connection, samples, slots, pool)
+        server = _Server(connection, samples, slots, pool, num_threads)
         message = _received(connection)
         while message is not None:
             message = server.iterate(*message)
@@ -223,57 +226,110 @@ class _Server:
     """Fills slots in order, as long as there are free ones."""
 
     def __init__(
-        self, connection: Connection, samples: Samples, slots: Sequence[Slot], pool: ThreadPoolExecutor
+        self,
+        connection: Connection,
+        samples: Samples,
+        slots: Sequence[Slot],
+        pool: ThreadPoolExecutor,
+        num_threads: int,
     ) -> None:
         self._connection = connection
         self._samples = samples
         self._slots = slots
         self._pool = pool
+        self._num_threads = num_threads
 
     def iterate(self, generation: int, plan: Sequence[Sequence[int]], free_slots: Sequence[int]) -> Any:
         """One iteration. Returns the message that begins the next one; None: there is none."""
-        free = deque(free_slots)
+        free, filling = deque(free_slots), deque[_Filling]()
         for positions in plan:
             while not free or self._connection.poll():
+                if not free and filling:
+                    if not self._finish(filling.popleft(), generation):
+                        return self._after(filling)
+                    continue
                 message = _received(self._connection)
                 if message is None or len(message) > 2:
+                    wait_for([one for batch in filling for one in batch.copies])
                     return message
                 if message[0] == generation:
                     free.append(message[1])
-            slot, problem = free.popleft(), None
-            try:
-                self._fill(self._slots[slot], positions)
-            except (NoldoError, OSError, ValueError, IndexError, MemoryError) as error:
-                problem = type(error).__name__, str(error)
-            if not _sent(self._connection, (generation, slot, problem)):
-                return None
-            if problem is not None:
+            filling.append(self._begin(free.popleft(), positions))
+            # One batch is begun while the one before it ends, so that no thread waits for the others.
+            if len(filling) > 1 and not self._finish(filling.popleft(), generation):
+                return self._after(filling)
+        while filling:
+            if not self._finish(filling.popleft(), generation):
                 break
+        return self._after(filling)
+
+    def _after(self, filling: Iterable["_Filling"]) -> Any:
+        """What begins the next iteration, when nothing of this one is written any more; None: there is none."""
+        wait_for([one for batch in filling for one in batch.copies])
         message = _received(self._connection)
         while message is not None and len(message) == 2:
             message = _received(self._connection)
         return message
 
-    def _fill(self, slot: Slot, positions: Sequence[int]) -> None:
-        """Samples into a slot, by several threads."""
-        arrays = {name: array.numpy() for name, array in slot.items()}
-        copies = [
-            self._pool.submit(self._copy, arrays, place, position) for place, position in enumerate(positions)
-        ]
-        wait_for(copies)  # all of them, before any error is told: the slot may be filled anew then
-        for one in copies:
-            one.result()
+    def _begin(self, slot: int, positions: Sequence[int]) -> "_Filling":
+        """Samples on their way into a slot: each thread takes the next one when it has done one."""
+        arrays = {name: array.numpy() for name, array in self._slots[slot].items()}
+        todo = deque(enumerate(positions))
+        return _Filling(
+            slot, [self._pool.submit(self._copy_all, arrays, todo) for _ in range(self._num_threads)]
+        )
+
+    def _finish(self, batch: "_Filling", generation: int) -> bool:
+        """Hand a slot over when it is full. Returns whether there is more to do."""
+        wait_for(batch.copies)  # all of them, before any error is told: the slot may be filled anew then
+        problem = None
+        try:
+            for one in batch.copies:
+                one.result()
+        except (NoldoError, OSError, ValueError, IndexError, MemoryError) as error:
+            problem = type(error).__name__, str(error)
+        return _sent(self._connection, (generation, batch.slot, problem)) and problem is None
+
+    def _copy_all(self, arrays: Mapping[str, np.ndarray], todo: deque[tuple[int, int]]) -> None:
+        while todo:
+            try:
+                place, position = todo.popleft()
+            except IndexError:  # another thread took the last one
+                return
+            try:
+                self._copy(arrays, place, position)
+            except BaseException:
+                todo.clear()
+                raise
 
     def _copy(self, arrays: Mapping[str, np.ndarray], place: int, position: int) -> None:
-        sample = self._samples[position]
-        for name, array in arrays.items():
+        out = {name: array[place, ...] for name, array in arrays.items()}
+        sample = self._sample_into(out, position)
+        for name, array in out.items():
             value = sample[name]
-            if np.shape(value) != array.shape[1:]:
+            shape = tuple(value.shape) if isinstance(value, torch.Tensor) else ()
+            if shape != array.shape:
                 raise StoreError(
-                    f"sample {position}: {name} is {tuple(np.shape(value))}, that of the first is {array.shape[1:]}; samples of "
+                    f"sample {position}: {name} is {shape}, that of the first is {array.shape}; samples of "
                     "one batch have one size: choose a crop"
                 )
-            array[place] = value.numpy() if isinstance(value, torch.Tensor) else value
+            if not isinstance(value, torch.Tensor):
+                array[...] = value
+            elif value.data_ptr() != array.__array_interface__["data"][0]:
+                array[...] = value.numpy()
+
+    def _sample_into(self, out: Mapping[str, np.ndarray], position: int) -> Mapping[str, Any]:
+        into = getattr(self._samples, "sample_into", None)
+        found: Mapping[str, Any] = self._samples[position] if into is None else into(out, position)
+        return found
+
+
+@dataclass(frozen=True)
+class _Filling:
+    """A batch on its way into its slot."""
+
+    slot: int
+    copies: "list[Future[None]]"
 
 
 def _received(connection: Connection) -> Any:

@@ -77,7 +77,7 @@ def make_feed(
             val, data=data, batch_size=batch_size, rank=rank, num_ranks=num_ranks, limit=data.max_val
         )
     return Feed(
-        train=train_batches(learnt, order, data=data, batch_size=batch_size),
+        train=train_batches(train, order, data=data, batch_size=batch_size),
         order=order,
         set_epoch=train.set_epoch,
         check=partial(refuse_odd_labels, legend=train.legend, where=data.where),

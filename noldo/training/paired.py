@@ -84,7 +84,7 @@ def with_target(source: Feed, *, recipe: SelfTrainRecipe, rank: int, num_ranks: 
     pairs = _Pairs(
         source.train,
         source.order,
-        train_batches(learnt, order, data=data, batch_size=recipe.batch_size),
+        train_batches(target, order, data=data, batch_size=recipe.batch_size),
         order,
     )
     return replace(source, train=pairs, set_epoch=set_epoch)
