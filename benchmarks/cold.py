@@ -1,6 +1,6 @@
 """How near our loader comes to the disk, when nothing is cached.
 
-    python -m benchmarks.cold [--locations 512] [--passes 3] [--threads 8] [--folder FOLDER]
+    python -m benchmarks.cold [--locations 512] [--passes 3] [--threads TWO A CORE] [--folder FOLDER]
 
 Pages of the store are dropped before each pass. The loader then reads an epoch in random order (images of one season and labels of all), decoding
 included; what counts is the stored bytes of the chunks that it had to read. The disk is measured on the same files, in the same turns: all of
@@ -17,6 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from benchmarks import made_up_store
 from benchmarks.page_cache import bytes_from_disk, drop, files_of
@@ -47,7 +49,7 @@ def main() -> None:
     )
     parser.add_argument("--locations", type=int, default=512)
     parser.add_argument("--passes", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=8, help="of the loader")
+    parser.add_argument("--threads", type=int, default=2 * (os.cpu_count() or 1), help="of the loader")
     parser.add_argument(
         "--folder", type=Path, help="keep the store here, and take it from here the next time"
     )
@@ -81,15 +83,16 @@ def compare(store: Path, *, passes: int, threads: int, batch: int = BATCH) -> di
         ONE: (partial(_sequential, files, 1), None),
         SEVERAL: (partial(_sequential, files, AT_ONCE), None),
     }
-    per_s, from_disk = dict.fromkeys(ways, 0.0), dict.fromkeys(ways, 0.0)
+    per_s, from_disk, busy = (dict.fromkeys(ways, 0.0) for _ in range(3))
     for _ in range(passes):
         for name, (read, process_id) in ways.items():
             drop(files)
-            before, start = bytes_from_disk(process_id), time.perf_counter()
+            before, idle_s, start = bytes_from_disk(process_id), _idle_s(), time.perf_counter()
             size = read()
-            rate = size / (time.perf_counter() - start)
-            if rate > per_s[name]:
+            seconds = time.perf_counter() - start
+            if (rate := size / seconds) > per_s[name]:
                 per_s[name] = rate
+                busy[name] = 1 - (_idle_s() - idle_s) / seconds / (os.cpu_count() or 1)
                 from_disk[name] = (bytes_from_disk(process_id) - before) / size
     ring.close()
     return {
@@ -101,9 +104,16 @@ def compare(store: Path, *, passes: int, threads: int, batch: int = BATCH) -> di
         "batch": batch,
         "mb_per_s": {name: value / 1e6 for name, value in per_s.items()},
         "bytes_from_disk_of_needed": from_disk,
+        "processors_busy": busy,
         "samples_per_s": per_s[loader] * len(read_rows) / needed,
         "ratios": {GOAL: per_s[loader] / max(per_s[ONE], per_s[SEVERAL])},
     }
+
+
+def _idle_s() -> float:
+    """Of all cores together, those that wait for the disk too."""
+    times = psutil.cpu_times()
+    return float(times.idle + getattr(times, "iowait", 0.0))
 
 
 def _first_epoch(ring: RingLoader, samples: NoldoS12) -> list[tuple[int, int]]:
@@ -142,7 +152,11 @@ def _read_through(path: Path) -> int:
 def page(record: dict[str, Any]) -> str:
     shares = record["bytes_from_disk_of_needed"]
     goals = [[name, f"{record['ratios'][name]:.2f}", f">= {goal:.2f}"] for name, goal in TARGETS.items()]
-    speeds = [[name, f"{value:,.0f}", f"{shares[name]:.2f}"] for name, value in record["mb_per_s"].items()]
+    busy = record["processors_busy"]
+    speeds = [
+        [name, f"{value:,.0f}", f"{shares[name]:.2f}", f"{busy[name]:.0%}"]
+        for name, value in record["mb_per_s"].items()
+    ]
     doubt = (
         ""
         if min(shares.values()) > 0.9
@@ -153,7 +167,7 @@ def page(record: dict[str, Any]) -> str:
         + f": {record['locations']} made-up locations of four seasons, batches of {record['batch']}; the fastest of {record['passes']} passes.\n\n"
         + table(["ratio", "found", "goal"], goals)
         + "\n"
-        + table(["way", "MB/s", "bytes from the disk / bytes needed"], speeds)
+        + table(["way", "MB/s", "bytes from the disk / bytes needed", "processors busy"], speeds)
         + f"\nThe loader gave {record['samples_per_s']:,.0f} samples/s.\n"
         + doubt
     )

@@ -1,6 +1,6 @@
 """How near fetching comes to what latency allows, and what one core makes of the bytes that arrive.
 
-    python -m benchmarks.fetching [--requests 1000] [--in-flight 40] [--latency 1.0] [--full 48]
+    python -m benchmarks.fetching [--requests 2000] [--in-flight 40] [--latency 1.0] [--full 48]
 
 A server on this machine answers as Earth Engine does, each pixel request after a second and with the same pixels, and refuses what is
 beyond the quota. It is asked by the fetch step of a build: its crew, its governor, its transport, the unmodified client. Small answers
@@ -49,7 +49,7 @@ def _arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--requests", type=int, default=1000)
+    parser.add_argument("--requests", type=int, default=2000)
     parser.add_argument("--in-flight", type=int, default=40)
     parser.add_argument("--latency", type=float, default=1.0, help="seconds")
     parser.add_argument("--full", type=int, default=48, help="full answers")

@@ -1,6 +1,6 @@
 """How fast batches arrive, beside the loaders that people have.
 
-    python -m benchmarks.loading [--locations 256] [--passes 4] [--store FOLDER]
+    python -m benchmarks.loading [--locations 256] [--passes 10] [--store FOLDER]
 
 Batches of 32 samples (13 bands of L1C and 2 of Sentinel-1 of one season, labels of all) are only received. All ways are taken in
 turns; the fastest pass of each counts, without the first, in which processes start. Then our loader, with a core less, beside a trainer
@@ -138,7 +138,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--locations", type=int, default=256)
-    parser.add_argument("--passes", type=int, default=4)
+    parser.add_argument("--passes", type=int, default=10)
     parser.add_argument("--store", type=Path, help="keep the store here, and take it from here the next time")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:

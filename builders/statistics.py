@@ -27,7 +27,7 @@ from noldo.manifest import BandStatistics, Record, to_json
 from noldo.metadata import SCENE_CLASSES
 from noldo.products import ArraySpec
 from noldo.reader import StoreReader
-from noldo.shard_scan import ShardName, read_items
+from noldo.shard_scan import ShardName
 from noldo.status import Status
 from noldo.store import StoreLayout
 
@@ -208,7 +208,7 @@ def shard_histogram(store: Path, name: ShardName, *, kept: np.ndarray) -> np.nda
     num_seasons = len(reader.layout.season_names) if spec.is_label else 1
     num_bins = 1 << (8 * np.dtype(spec.dtype).itemsize)
     counts = np.zeros((num_seasons, max(len(spec.bands), 1), num_bins), np.int64)
-    for item, keep in zip(read_items(reader.files, name, reader.layout), kept, strict=True):
+    for item, keep in zip(reader.items(name), kept, strict=True):
         if keep:
             _count(item if spec.bands else item[:, None], counts)
     # Two's complement: read as unsigned, the negative half follows the positive one.

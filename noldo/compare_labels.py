@@ -20,7 +20,7 @@ from noldo.paths import find_subset
 from noldo.products import ArraySpec
 from noldo.reader import StoreReader
 from noldo.rows import SPLITS
-from noldo.shard_scan import ShardName, read_items
+from noldo.shard_scan import ShardName
 from noldo.status import Status
 from noldo.store import StoreLayout
 
@@ -194,9 +194,7 @@ def shard_pairs(
         Bool (location,) of the whole store: rows that count.
     """
     layout = arrays[0].reader.layout
-    reference, other = (
-        read_items(one.reader.files, ShardName(one.spec, shard), one.reader.layout) for one in arrays
-    )
+    reference, other = (one.reader.items(ShardName(one.spec, shard)) for one in arrays)
     pairs = nothing()
     for first, second, keep in zip(reference, other, _rows(kept, layout.rows_of(shard)), strict=True):
         if keep:

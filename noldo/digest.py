@@ -19,7 +19,7 @@ from noldo.manifest import read_manifest
 from noldo.paths import SubsetPaths, find_subsets
 from noldo.reader import StoreReader
 from noldo.rows import ROW_ARRAYS
-from noldo.shard_scan import ShardName, all_shards, read_items
+from noldo.shard_scan import ShardName, all_shards
 
 DATA_KEYS = {
     "format_version",
@@ -96,9 +96,7 @@ def _manifest_bytes(path: Path) -> bytes:
 
 def _location_hashes(reader: StoreReader, name: ShardName) -> bytes:
     """One hash a location, in row order."""
-    return b"".join(
-        hashlib.sha256(item.data).digest() for item in read_items(reader.files, name, reader.layout)
-    )
+    return b"".join(hashlib.sha256(item.data).digest() for item in reader.items(name))
 
 
 def _index_hash(path: Path) -> bytes:

@@ -3,29 +3,34 @@
 Local files and object stores are read by the same code: a shard's index once, then only the bytes of
 the chunks asked for, decoded straight into the caller's array. Local files stay open, a few hundred of them, and are read at
 positions: a reader may be used by threads, pickled or forked at any time. A lost shard and a damaged chunk are errors;
-neither ever reads as no data.
+neither ever reads as no data. Arrays that are stored otherwise than by this format are left to zarr-python (`noldo.by_zarr`).
 """
 
 import hashlib
 import json
+import logging
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from noldo.by_zarr import ByZarr, is_stored_alike
 from noldo.codecs import LABEL_CODEC, ChunkCodec
 from noldo.errors import ChunkCorruptError, ShardMissingError, StoreError
 from noldo.files import Cache, Files, LocalFiles, Source
-from noldo.metadata import codec_of, grid_of
+from noldo.metadata import array_documents, codec_of, grid_of
 from noldo.products import ArraySpec
 from noldo.rows import ROW_ARRAYS
 from noldo.shard_paths import shard_file
+from noldo.shard_scan import ShardName, read_items
 from noldo.shards import ABSENT, ShardGrid, parse_index
 from noldo.store import StoreLayout, parse_layout
+
+_LOG = logging.getLogger(__name__)
 
 MAX_CACHED_INDEXES = 4096
 """Shard indexes kept in memory: 4 kB each at 64 locations and 4 seasons."""
@@ -77,6 +82,14 @@ class StoreReader:
         except FileNotFoundError:
             raise StoreError(f"{files.where}: no store here; give a folder that a build made") from None
         self.layout: StoreLayout = parse_layout(self._group, where=files.where)
+        self.by_zarr = _stored_otherwise(self._group, self.layout)
+        """Names of arrays that are stored otherwise than by this format."""
+        self._zarr = ByZarr(files.where)
+        for name in sorted(self.by_zarr):
+            _LOG.warning(
+                "%s/%s: stored otherwise than by this format, so zarr-python reads it, more slowly; chunks that are not there are no data",
+                files.where, name,
+            )  # fmt: skip
         self._arrays: dict[str, _Array] = {}
         self._indexes: OrderedDict[tuple[str, int], tuple[str, list[tuple[int, int]]]] = OrderedDict()
 
@@ -117,6 +130,8 @@ class StoreReader:
         ChunkCorruptError
             If its bytes are damaged.
         """
+        if name in self.by_zarr:
+            return self._zarr.whole(name)
         row = next(row for row in ROW_ARRAYS if row.name == name)
         layout = self.layout
         shape = row.shape(num_locations=layout.num_locations, num_seasons=len(layout.season_names))
@@ -158,6 +173,20 @@ class StoreReader:
         self.read_into(out, spec, row=row, seasons=seasons)
         return out
 
+    def items(self, name: ShardName) -> Iterator[np.ndarray]:
+        """Locations of a shard, one at a time in row order: (season, band?, y, x) as stored; see `read_items`.
+
+        Raises
+        ------
+        ShardMissingError, ChunkCorruptError, StoreError
+            If something is missing or damaged.
+        """
+        if name.spec.name not in self.by_zarr:
+            return read_items(self.files, name, self.layout)
+        seasons = range(len(self.layout.season_names))
+        rows = self.layout.rows_of(name.shard)
+        return (self.pixels(name.spec, row=row, seasons=seasons) for row in rows)
+
     def patch_shape(self, spec: ArraySpec) -> tuple[int, ...]:
         """(band?, y, x) of one season of one location."""
         return self._array(spec).grid.chunk_shape[1:]
@@ -170,6 +199,9 @@ class StoreReader:
         out
             (season, band?, y, x), contiguous, of the stored dtype.
         """
+        if self.by_zarr and spec.name in self.by_zarr:
+            out[...] = self._zarr.pixels(spec.name, row=row, seasons=seasons)
+            return
         array = self._array(spec)
         shard, row_in_shard = divmod(row, self.layout.locations_per_shard)
         start = time.monotonic()
@@ -256,6 +288,15 @@ class StoreReader:
                 "it rebuilds this one job"
             ) from None
         return list(map(tuple, parse_index(tail, grid=array.grid, where=where).tolist()))
+
+
+def _stored_otherwise(group: bytes, layout: StoreLayout) -> frozenset[str]:
+    found = json.loads(group)["consolidated_metadata"]["metadata"]
+    return frozenset(
+        name
+        for name, document in array_documents(layout).items()
+        if name in found and not is_stored_alike(found[name], document)
+    )
 
 
 @dataclass(frozen=True)

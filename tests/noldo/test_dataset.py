@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,6 +41,48 @@ def test_a_sample_holds_native_resolution_integers(data_set: DataSet) -> None:
     assert sample["bounds"].tolist() == [x, y - 120, x + 120, y]
     assert (sample["id"], sample["season"]) == (data_set.rows["id"][row], 1)
     assert sample["crs"] == data_set.rows["crs_epsg"][row]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"season": "all"},
+        {"labels": "all", "crop_px": 6},
+        {"bands": 3},
+        {"season": 1, "labels": None, "crop_px": 6, "crop_at": "centre"},
+        {"legend": "cover_2"},
+    ],
+)
+def test_a_sample_may_be_read_into_memory_that_is_there_already(
+    data_set: DataSet, options: dict[str, Any]
+) -> None:
+    samples = NoldoS12(data_set.root, split=None, seed=5, **options)
+    for index in range(len(samples)):
+        expected = samples[index]
+        out = {
+            name: np.full(one.shape, 1, one.numpy().dtype)
+            for name, one in expected.items()
+            if isinstance(one, torch.Tensor)
+        }
+        found = samples.sample_into(out, index)
+        assert found.keys() == expected.keys()
+        for name, one in expected.items():
+            assert np.array_equal(found[name], one, equal_nan=name == "bounds")
+            if name.startswith(("s1", "s2")) or (name == "mask" and "legend" not in options):
+                assert np.shares_memory(found[name].numpy(), out[name])
+
+
+@pytest.mark.parametrize(
+    "unfit",
+    [np.zeros((4, 12, 11), np.uint16), np.zeros((4, 12, 12), np.int16), np.zeros((4, 12, 24), np.uint16)[..., ::2]],
+    ids=["shape", "dtype", "not contiguous"],
+)  # fmt: skip
+def test_memory_that_does_not_fit_a_sample_is_left_alone(data_set: DataSet, unfit: np.ndarray) -> None:
+    samples = NoldoS12(data_set.root, split=None, season=0)
+    found = samples.sample_into({"s2_l1c_10m": unfit}, 2)["s2_l1c_10m"]
+    assert torch.equal(found, samples[2]["s2_l1c_10m"])
+    assert not unfit.any()
 
 
 def test_all_seasons_come_on_an_axis_of_their_own(data_set: DataSet) -> None:
