@@ -10,7 +10,7 @@ label, and there the loss is 0 without gradient. In formulas p is exp(log_q), t 
 smoothed targets. All others are defined for hard labels, and only for those.
 
 A `LabelLoss` is what an objective asks for: `noldo.method.cross_entropy.cross_entropy`, one of these averaged by `PixelMean`,
-or `dfc2025_released_sce`, which averages otherwise.
+or `dfc2025_compat_sce`, which averages otherwise.
 """
 
 import math
@@ -30,6 +30,9 @@ LOG_ZERO = math.log(1e-4)
 
 _RELEASED_FLOOR = 1e-10
 """Added to probabilities in the released second term of DFC2025 (StuLiu/dfc2025track1)."""
+
+_ELR_CLIP = 1e-4
+"""Below 1, so that the logarithm of ELR has a bound (shengliu66/ELR)."""
 
 _ROW_SUM_TOLERANCE = 1e-4
 """Rows of T written by hand have few digits."""
@@ -129,6 +132,31 @@ def hard_bootstrapping(
     predicted_NHW = log_q_NCHW.max(dim=1).values
     mixed_NHW = -(beta * _log_p(log_q_NCHW, target_NCHW) + (1 - beta) * predicted_NHW)
     return _where_labelled(target_NCHW, mixed_NHW)
+
+
+def early_learning_regularised(
+    log_q_NCHW: torch.Tensor,
+    target_NCHW: torch.Tensor,
+    *,
+    running_NCHW: torch.Tensor,
+    strength: float = 3.0,
+) -> torch.Tensor:
+    """ELR = CE + lambda log(1 - <t, p>): what was predicted early pulls on, where labels that are wrong would be fitted later.
+
+    Liu et al., NeurIPS 2020, arXiv 2007.00151, section 4; the default is that of CIFAR-10 with symmetric noise. The product is at
+    most 1 - 1e-4, as in the authors' code, which keeps a running mean for each sample; of pixels that would be 100 GB, so t may
+    be what a teacher predicts (`noldo.training.teacher`). No recipe has it yet.
+
+    Parameters
+    ----------
+    running_NCHW
+        t, probabilities without gradient.
+    strength
+        lambda, at least 0; 0: the cross-entropy.
+    """
+    agreement_NHW = (running_NCHW.detach() * log_q_NCHW.exp()).sum(dim=1).clamp(max=1 - _ELR_CLIP)
+    pulled_NHW = -_log_p(log_q_NCHW, target_NCHW) + strength * torch.log1p(-agreement_NHW)
+    return _where_labelled(target_NCHW, pulled_NHW)
 
 
 # ---- of hard labels --------------------------------------------------------------------------------------------------
@@ -240,7 +268,7 @@ def backward_correction(
     return _where_labelled(target_NCHW, -(shares_NHWC.movedim(-1, 1) * log_q_NCHW).sum(dim=1))
 
 
-def dfc2025_released_sce(
+def dfc2025_compat_sce(
     log_q_NCHW: torch.Tensor,
     target_NCHW: torch.Tensor,
     *,

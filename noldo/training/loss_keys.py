@@ -27,11 +27,11 @@ class Symmetric(Frozen):
     log_zero: float = Field(default=-9.210340371976182, lt=0, description="A, in place of log 0: ln 1e-4.")
 
 
-class ReleasedSymmetric(Frozen):
+class CompatSymmetric(Frozen):
     """What the released code of the DFC2025 winner has for it: three times the cross-entropy, over all pixels."""
 
     takes_soft_targets: ClassVar[bool] = False
-    name: Literal["sce_released"] = "sce_released"
+    name: Literal["sce_compat"] = "sce_compat"
     alpha: float = Field(default=1.0, ge=0, description="Of its first term.")
     beta: float = Field(default=2.0, ge=0, description="Of its second term.")
 
@@ -115,5 +115,5 @@ ClosedForm = (
 """Functions of prediction and label alone, averaged over labelled pixels."""
 
 LossKeys = Annotated[
-    CrossEntropy | ReleasedSymmetric | ClosedForm | Forward | Backward, Field(discriminator="name")
+    CrossEntropy | CompatSymmetric | ClosedForm | Forward | Backward, Field(discriminator="name")
 ]

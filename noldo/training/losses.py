@@ -15,7 +15,7 @@ from noldo.method.robust_losses import (
     PixelMean,
     asymmetric_generalised_cross_entropy,
     backward_correction,
-    dfc2025_released_sce,
+    dfc2025_compat_sce,
     forward_correction,
     generalised_cross_entropy,
     hard_bootstrapping,
@@ -47,8 +47,8 @@ def label_loss_of(loss: keys.LossKeys, *, classes: Sequence[str], device: torch.
     match loss:
         case keys.CrossEntropy():
             return cross_entropy
-        case keys.ReleasedSymmetric():
-            return partial(dfc2025_released_sce, alpha=loss.alpha, beta=loss.beta)
+        case keys.CompatSymmetric():
+            return partial(dfc2025_compat_sce, alpha=loss.alpha, beta=loss.beta)
         case keys.Corrected():
             return PixelMean(_corrected(loss, classes=classes, device=device))
         case _:

@@ -15,7 +15,7 @@ from noldo.errors import ConfigError
 from noldo.frozen import Frozen
 from noldo.training.correction_keys import CorrectionKeys, Objects
 from noldo.training.data_keys import Data
-from noldo.training.loss_keys import Corrected, CrossEntropy, LossKeys, ReleasedSymmetric
+from noldo.training.loss_keys import CompatSymmetric, Corrected, CrossEntropy, LossKeys
 from noldo.training.self_train_keys import SelfTraining
 
 Modality = Literal["s1_grd", "s2_l1c", "rgb", "aerial", "sar_amplitude"]
@@ -132,8 +132,8 @@ class Method(Frozen):
     def _a_loss_takes_what_it_is_defined_for(self) -> Self:
         if self.smoothing is not None and not self.loss.takes_soft_targets:
             raise ValueError(f"loss {self.loss.name} is defined for hard labels; write `smoothing: null`")
-        if self.selection is not None and isinstance(self.loss, ReleasedSymmetric):
-            raise ValueError("loss sce_released is as released, without weights; write `selection: null`")
+        if self.selection is not None and isinstance(self.loss, CompatSymmetric):
+            raise ValueError("loss sce_compat is as released, without weights; write `selection: null`")
         return self
 
     @model_validator(mode="after")
@@ -152,9 +152,9 @@ class Method(Frozen):
         if (
             isinstance(self.correction, Objects)
             and self.correction.soften_px > 1
-            and isinstance(self.loss, ReleasedSymmetric)
+            and isinstance(self.loss, CompatSymmetric)
         ):
-            raise ValueError("loss sce_released is as released, without weights; write `soften_px: 1`")
+            raise ValueError("loss sce_compat is as released, without weights; write `soften_px: 1`")
         return self
 
 

@@ -237,7 +237,7 @@ def test_a_background_that_is_no_class_is_one_line():
     [
         ({"smoothing": {}}, "correction pixels: the prior of smoothing is of the labels as they are stored"),
         ({"loss": {"name": "forward", "transition": "t.csv"}}, "correction pixels: the matrix of loss forward"),
-        ({"correction": {"name": "objects", "from_epoch": 1}, "loss": {"name": "sce_released"}}, "soften_px: 1"),
+        ({"correction": {"name": "objects", "from_epoch": 1}, "loss": {"name": "sce_compat"}}, "soften_px: 1"),
         ({"correction": {"name": "objects", "soften_px": 4}}, "soften_px 4: expected an odd number"),
         ({"correction": {"name": "objects"}}, "objects can't begin before 66 epochs are done, and the run has 5"),
         ({"correction": {"name": "pixels", "windows": [2]}}, "windows.0: Input should be greater than or equal to 3"),

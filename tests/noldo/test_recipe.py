@@ -99,7 +99,7 @@ def test_the_loss_of_labels_is_cross_entropy_with_dice_unless_a_recipe_says_othe
     ("loss", "defaults"),
     [
         ("sce", {"alpha": 0.1, "beta": 1.0, "log_zero": LOG_ZERO}),
-        ("sce_released", {"alpha": 1.0, "beta": 2.0}),
+        ("sce_compat", {"alpha": 1.0, "beta": 2.0}),
         ("gce", {"q": 0.7}),
         ("nce_rce", {"alpha": 1.0, "beta": 1.0, "log_zero": LOG_ZERO}),
         ("agce", {"a": 1.0, "q": 2.0}),
@@ -121,7 +121,7 @@ def test_losses_of_a_distribution_take_smoothed_targets(loss):
 @pytest.mark.parametrize(
     "loss",
     [
-        *({"name": name} for name in ("gce", "nce_rce", "agce", "sce_released")),
+        *({"name": name} for name in ("gce", "nce_rce", "agce", "sce_compat")),
         *({"name": name, "transition": "t.csv"} for name in ("forward", "backward")),
     ],
     ids=lambda loss: loss["name"],
@@ -134,7 +134,7 @@ def test_losses_of_hard_labels_are_refused_with_smoothing(loss):
 
 
 def test_the_released_loss_is_refused_with_selection():
-    method = {"smoothing": None, "loss": {"name": "sce_released"}}
+    method = {"smoothing": None, "loss": {"name": "sce_compat"}}
     with pytest.raises(ConfigError, match="as released, without weights; write `selection: null`"):
         recipe_of(PRETRAIN | {"method": method}, where="x")
 

@@ -9,7 +9,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from noldo.method.objective import CrossModal, CrossModalLoss, cross_modal_loss
 from noldo.method.reduction import ONE_RANK, AllRanks, OneRank, Ranks, weighted_mean
-from noldo.method.robust_losses import PixelMean, dfc2025_released_sce, generalised_cross_entropy
+from noldo.method.robust_losses import PixelMean, dfc2025_compat_sce, generalised_cross_entropy
 from noldo.method.selection import Selection
 from noldo.method.smoothing import Smoothing
 from noldo.models.fusion import MiddleFusion
@@ -23,7 +23,7 @@ SETTINGS = {
     "mse": CrossModal(consistency="mse", smoothing=None, selection=Selection(confidence="gini")),
     "uniform": CrossModal(consistency="kl", smoothing=Smoothing(prior=0, uniform=0.1)),
     "robust": CrossModal(smoothing=None, label_loss=PixelMean(generalised_cross_entropy)),
-    "released": CrossModal(smoothing=None, selection=None, label_loss=dfc2025_released_sce, with_dice=False),
+    "released": CrossModal(smoothing=None, selection=None, label_loss=dfc2025_compat_sce, with_dice=False),
 }
 TERMS = ("loss", "seg_s1", "seg_s2", "con_s1", "con_s2", "num_labelled")
 

@@ -22,7 +22,8 @@ from noldo.method.robust_losses import (
     PixelMean,
     asymmetric_generalised_cross_entropy,
     backward_correction,
-    dfc2025_released_sce,
+    dfc2025_compat_sce,
+    early_learning_regularised,
     forward_correction,
     generalised_cross_entropy,
     hard_bootstrapping,
@@ -53,6 +54,9 @@ def noise_rows(num_classes: int = NUM_CLASSES, *, seed: int = 3) -> np.ndarray:
 
 T = transition_matrix(noise_rows(), num_classes=NUM_CLASSES)
 
+RUNNING = torch.arange(NUM_CLASSES, dtype=torch.float32).softmax(0)[None, :, None, None]
+"""What was predicted early, alike in every pixel."""
+
 HARD_ONLY = {
     "mae": mean_absolute_error,
     "gce": generalised_cross_entropy,
@@ -69,6 +73,7 @@ LOSSES: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
     "sce": symmetric_cross_entropy,
     "soft bootstrapping": soft_bootstrapping,
     "hard bootstrapping": hard_bootstrapping,
+    "elr": partial(early_learning_regularised, running_NCHW=RUNNING),
     **HARD_ONLY,
 }
 SEEDS = st.integers(0, 999)
@@ -129,12 +134,13 @@ def assert_close(found: torch.Tensor, expected: torch.Tensor, atol: float = 1e-1
         (partial(soft_bootstrapping, beta=1.0), ce, 0),
         (partial(hard_bootstrapping, beta=1.0), ce, 0),
         (partial(generalised_cross_entropy, truncated_at=1e-30), generalised_cross_entropy, 0),
+        (partial(early_learning_regularised, running_NCHW=RUNNING, strength=0.0), ce, 0),
     ],
     ids=[
         "GCE of q 1 is MAE", "GCE of small q is CE", "SCE without RCE is CE", "SCE without CE is RCE",
         "APL without RCE is NCE", "forward by the identity is CE", "backward by the identity is CE",
         "AGCE of small a is GCE", "soft bootstrapping of beta 1 is CE", "hard bootstrapping of beta 1 is CE",
-        "GCE truncated nowhere is GCE",
+        "GCE truncated nowhere is GCE", "ELR of strength 0 is CE",
     ],
 )  # fmt: skip
 def test_a_limit_of_one_loss_is_another(loss: Any, other: Any, atol: float) -> None:
@@ -161,6 +167,23 @@ def test_losses_are_the_formulas_written_out() -> None:
     assert_close(hard_bootstrapping(log_q, target), -0.8 * own.log() - 0.2 * p.max(1).values.log())
     seen = torch.einsum("nkhw,kj->njhw", p, T)
     assert_close(forward_correction(log_q, target, transition_CC=T), -(target * seen.log()).sum(1))
+
+
+def test_elr_pulls_towards_what_was_predicted_early_and_is_bounded_there() -> None:
+    running = torch.tensor([0.9, 0.1, 0, 0, 0], dtype=torch.float64)[None, :, None, None]
+    logits = torch.zeros(1, NUM_CLASSES, 1, 1, dtype=torch.float64, requires_grad=True)
+    nothing_of_labels = partial(early_learning_regularised, running_NCHW=running, strength=1.0)
+    target = target_of(torch.ones(1, 1, 1, dtype=torch.uint8))
+    log_q = log_probabilities(logits)
+    loss = nothing_of_labels(log_q, target)
+    assert_close(loss, math.log(NUM_CLASSES) + torch.log1p(-torch.tensor([[[0.2]]], dtype=torch.float64)))
+    (with_pull,) = torch.autograd.grad(loss.sum(), logits)
+    (without,) = torch.autograd.grad(ce(log_probabilities(logits), target).sum(), logits)
+    assert (with_pull - without)[0, 0] < 0  # downhill is towards class 0
+    sure = log_probabilities(torch.tensor([1e3, 0, 0, 0, 0], dtype=torch.float64)[None, :, None, None])
+    certain = torch.eye(NUM_CLASSES, dtype=torch.float64)[:1, :, None, None]
+    found = early_learning_regularised(sure, certain, running_NCHW=certain, strength=1.0)
+    assert_close(found, torch.full((1, 1, 1), math.log(1e-4), dtype=torch.float64), atol=1e-9)
 
 
 def test_rce_is_a_scaled_mae() -> None:
@@ -342,7 +365,7 @@ def test_the_mean_of_a_batch_is_the_weighted_mean_of_its_parts(name: str, seed: 
     assert_close(total, whole * weights.sum())
 
 
-@pytest.mark.parametrize("loss", [*map(PixelMean, LOSSES.values()), dfc2025_released_sce])
+@pytest.mark.parametrize("loss", [*map(PixelMean, LOSSES.values()), dfc2025_compat_sce])
 def test_a_batch_without_labels_is_a_loss_of_zero_without_gradient(loss: LabelLoss) -> None:
     labels = torch.full((SHAPE[0], *SHAPE[2:]), 255, dtype=torch.uint8)
     found, gradient = mean_and_gradient(loss, drawn(12), labels, weights_of(12, labels))
@@ -356,7 +379,7 @@ def test_a_batch_without_labels_is_a_loss_of_zero_without_gradient(loss: LabelLo
 def test_the_released_sce_is_three_times_cross_entropy_over_all_pixels() -> None:
     labels = labels_of(13, unlabelled=0.4)
     log_q, target, ones = log_probabilities(drawn(13)), target_of(labels), labelled(labels).double()
-    found = dfc2025_released_sce(log_q, target, weights_NHW=ones)
+    found = dfc2025_compat_sce(log_q, target, weights_NHW=ones)
     mean = cross_entropy(log_q, target, weights_NHW=ones)
     assert found.item() == pytest.approx((3 * mean * ones.mean()).item(), rel=1e-6)
     genuine = PixelMean(partial(symmetric_cross_entropy, alpha=1.0, beta=2.0))

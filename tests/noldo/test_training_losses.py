@@ -196,7 +196,7 @@ def test_the_loss_of_a_recipe_that_names_none_is_the_cross_entropy_of_before() -
     ("keys", "expected"),
     [
         ({"name": "sce", "alpha": 2, "beta": 3, "log_zero": -4}, 2 * math.log(4) + 3 * 4 * 0.75),
-        ({"name": "sce_released", "alpha": 2, "beta": 3}, 5 * math.log(4)),
+        ({"name": "sce_compat", "alpha": 2, "beta": 3}, 5 * math.log(4)),
         ({"name": "gce", "q": 0.5}, (1 - 0.5) / 0.5),
         (
             {"name": "nce_rce", "alpha": 2, "beta": 3, "log_zero": -4},
