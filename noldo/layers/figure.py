@@ -23,9 +23,10 @@ def write_layers_figure(path: Path, findings: Sequence[Finding], *, title: str) 
     from matplotlib.figure import Figure as Picture
 
     shown = [measure for measure in MEASURES if groups_in(findings, measure.key)]
-    num_rows = -(-len(shown) // _COLUMNS)
-    picture = Picture(figsize=(6.4 * _COLUMNS, 0.6 + 3.9 * num_rows), layout="constrained")
-    all_axes = picture.subplots(num_rows, _COLUMNS, squeeze=False).ravel()
+    num_columns = min(_COLUMNS, len(shown))
+    num_rows = -(-len(shown) // num_columns)
+    picture = Picture(figsize=(6.4 * num_columns, 0.6 + 3.9 * num_rows), layout="constrained")
+    all_axes = picture.subplots(num_rows, num_columns, squeeze=False).ravel()
     for axes, measure in zip(all_axes, shown, strict=False):
         layers = layers_in(findings, measure.key)
         draw_curves(axes, _curves(findings, measure, layers), xs=range(len(layers)))
