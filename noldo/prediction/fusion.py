@@ -31,7 +31,7 @@ def fused(probabilities: Sequence[torch.Tensor], *, fusion: Fusion) -> torch.Ten
     Parameters
     ----------
     probabilities
-        (N, C, Y, X) of each network, adding to 1 over classes.
+        (N, C, Y, X) of each network, adding to 1 over classes; NaN, where it saw nothing, is never sure.
     """
     mean = torch.stack(tuple(probabilities)).mean(dim=0)
     confidence, labels = mean.max(dim=1)

@@ -5,6 +5,7 @@ Axes: S season, B band, C class, Y row, X column.
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ import torch
 from noldo.dataset import NoldoS12
 from noldo.errors import ConfigError
 from noldo.label_store import write_label_store
+from noldo.legend import Legend
 from noldo.manifest import Manifest, SourceRecord, read_manifest
 from noldo.paths import find_subset
 from noldo.prediction.fusion import Fusion, fused
@@ -53,11 +55,7 @@ def write_pseudo_labels(
         If there is no finished store, or `out` holds other labels.
     """
     views, fusion = views or Views(), fusion or Fusion()
-    legend = mappers[0].legend
-    if others := {one.legend.name for one in mappers} - {legend.name}:
-        raise ConfigError(
-            f"runs of legends {legend.name} and {', '.join(sorted(others))}: fuse those of one legend"
-        )
+    legend = shared_legend(mappers)
     if legend.name not in PRODUCT_OF_LEGEND:
         raise ConfigError(
             f"runs of legend {legend.name}: labels are stored in {', '.join(PRODUCT_OF_LEGEND)}; give runs that learnt one of those"
@@ -77,15 +75,38 @@ def write_pseudo_labels(
         maps=maps,
         source=_source_of(product, manifest),
         provenance={
-            "networks": [dict(one.tags) for one in mappers],
-            "scales": list(views.scales),
-            "flips": views.flips,
-            "fusion": fusion.how,
-            "min_confidence": fusion.min_confidence,
+            **told_of(mappers, views=views, fusion=fusion),
             "of": manifest.config_digest,
         },
         progress=progress,
     )
+
+
+def shared_legend(mappers: Sequence[Mapper]) -> Legend:
+    """The legend of all these networks.
+
+    Raises
+    ------
+    ConfigError
+        If they have different ones.
+    """
+    legend = mappers[0].legend
+    if others := {one.legend.name for one in mappers} - {legend.name}:
+        raise ConfigError(
+            f"runs of legends {legend.name} and {', '.join(sorted(others))}: fuse those of one legend"
+        )
+    return legend
+
+
+def told_of(mappers: Sequence[Mapper], *, views: Views, fusion: Fusion) -> dict[str, Any]:
+    """Which networks made labels, and how: what their provenance says."""
+    return {
+        "networks": [dict(one.tags) for one in mappers],
+        "scales": list(views.scales),
+        "flips": views.flips,
+        "fusion": fusion.how,
+        "min_confidence": fusion.min_confidence,
+    }
 
 
 def _source_of(product: str, images: Manifest) -> SourceRecord:
