@@ -132,6 +132,7 @@ def pseudo_label(
     flips: bool = True,
     fusion: Literal["mean", "agreement"] = "mean",
     min_confidence: float = 0.0,
+    soft: Annotated[bool, Parameter(negative="")] = False,
     window: int | None = None,
     overlap: int | None = None,
     batch_size: int | None = None,
@@ -160,6 +161,9 @@ def pseudo_label(
         mean: of the networks' probabilities; agreement: no label where they disagree.
     min_confidence
         Pixels whose highest mean probability is lower have no label.
+    soft
+        Also keep the mean probability of each class, round(p x 254), 255 no data: of a store as an array beside its labels, of tiles as
+        a folder soft beside that of the labels, a band a class.
     window
         Side of the windows of a tile that the networks see, in pixels; default: 256. Locations of a store are seen whole.
     overlap
@@ -197,6 +201,7 @@ def pseudo_label(
             views=views,
             fusion=fused,
             sweep=sweep,
+            soft=soft,
         )
     _refuse(store, "a store", of_tiles)
     with shown_progress("pseudo-label", unit="shard") as progress:
@@ -207,6 +212,7 @@ def pseudo_label(
             subset=subset or "nol",
             views=views,
             fusion=fused,
+            soft=soft,
             progress=lambda done, total: progress(done, total, out.name),
         )
     shares = sorted(told.class_shares.items(), key=lambda item: -item[1])
@@ -224,6 +230,7 @@ def _labels_of_tiles(
     views: "Views",
     fusion: "Fusion",
     sweep: "Sweep",
+    soft: bool,
 ) -> str:
     """Labels of published tiles, and what is to be said of them."""
     from noldo.prediction.tile_labels import write_tile_labels
@@ -238,6 +245,7 @@ def _labels_of_tiles(
             views=views,
             fusion=fusion,
             sweep=sweep,
+            soft=soft,
             progress=progress,
         )
     shares = _shares_text(told.counts, mappers[0].legend, rest="no label")

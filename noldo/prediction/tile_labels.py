@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from noldo.atomic import write_if_changed
 from noldo.errors import ConfigError
 from noldo.legend import Legend
-from noldo.prediction.class_maps import Planes
-from noldo.prediction.fusion import Fusion, fused
+from noldo.prediction.class_maps import Planes, bytes_of
+from noldo.prediction.fusion import Fusion, fused, mean_of
 from noldo.prediction.geotiff import open_image
 from noldo.prediction.mapper import MapFiles, Mapper, Sweep, write_planes
 from noldo.prediction.pseudo_labels import shared_legend, told_of
@@ -27,13 +27,16 @@ from noldo.prediction.strips import probability_strips
 from noldo.prediction.tile_maps import tile_reader
 from noldo.prediction.views import Views, seen
 from noldo.prediction.windows import Window, plan_windows
-from noldo.products import UNLABELLED
+from noldo.products import PROBABILITY_STEPS, UNLABELLED
 from noldo.published.layouts import layout_of
 from noldo.published.listing import label_path
 from noldo.published.opening import open_tiles
 from noldo.published.tiles import PublishedTiles
 from noldo.training.recipe import SelfTrainRecipe
 from noldo.training.task import Progress
+
+SOFT_FOLDER = "soft"
+"""Beside the folder of labels; a band a class."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ def write_tile_labels(
     views: Views | None = None,
     fusion: Fusion | None = None,
     sweep: Sweep | None = None,
+    soft: bool = False,
     progress: Progress | None = None,
 ) -> TileLabels:
     """Label each tile of a split; the same call goes on after a kill, tile by tile.
@@ -86,6 +90,8 @@ def write_tile_labels(
         `SPLIT.json`, which says what they were made of when all of them are there.
     layout
         Of the tiles; None: that of the data that the first run learnt from.
+    soft
+        The networks' mean probability of each class is written, too: `train/soft/NAME.tif`, as `probability_file` does.
     progress
         Told of each tile.
 
@@ -110,18 +116,33 @@ def write_tile_labels(
     networks = _Networks(mappers, legend, views or Views(), fusion or Fusion(), sweep or Sweep())
     made_of = _made_of(networks, input=Path(root).resolve().name, layout=layout, split=split)
     tags = _tags(made_of, legend)
-    paths = [label_path(out, tile, known, split=split, label_folder=label_folder) for tile in data_set.tiles]
-    is_there = [is_made(path, tags=tags) for path in paths]
+    places = [
+        MapFiles(
+            label_path(out, tile, known, split=split, label_folder=label_folder),
+            label_path(out, tile, known, split=split, label_folder=SOFT_FOLDER) if soft else None,
+        )
+        for tile in data_set.tiles
+    ]
+    is_there = [_is_made(files, tags=tags) for files in places]
     counts = np.zeros(256, np.int64)
-    for position, path in enumerate(paths):
+    for position, files in enumerate(places):
         if is_there[position]:
-            counts += _counts_of(path)
+            counts += _counts_of(files.labels)
             continue
-        counts += _label_tile(networks, data_set, position, files=MapFiles(path), tags=tags)
+        counts += _label_tile(networks, data_set, position, files=files, tags=tags)
         if progress is not None:
-            progress(position + 1, len(paths), path.name)
-    write_if_changed(out / f"{split}.json", _provenance(made_of, legend, counts, num_tiles=len(paths)))
-    return TileLabels(is_there.count(False), len(paths), counts)
+            progress(position + 1, len(places), files.labels.name)
+    told = _provenance(made_of, legend, counts, num_tiles=len(places), soft=soft)
+    write_if_changed(out / f"{split}.json", told)
+    return TileLabels(is_there.count(False), len(places), counts)
+
+
+def _is_made(files: MapFiles, *, tags: Mapping[str, str]) -> bool:
+    """Whether all that is asked for is there."""
+    paths = [files.labels] if files.probabilities is None else [files.labels, files.probabilities]
+    # Each is looked at: a file that others made may be in either place.
+    found = [is_made(path, tags=tags) for path in paths]
+    return all(found)
 
 
 def _folders_of(mappers: Sequence[Mapper], layout: str) -> Mapping[str, str]:
@@ -165,12 +186,12 @@ def _label_tile(
     """(256,) pixels of each number."""
     with open_image(data_set.first_image(position)) as image:
         place = image.place
-    planes = _planes(networks, data_set, position)
+    planes = _planes(networks, data_set, position, soft=files.probabilities is not None)
     return write_planes(planes, place=place, files=files, legend=networks.legend, tags=tags)
 
 
-def _planes(networks: _Networks, data_set: PublishedTiles, position: int) -> Iterator[Planes]:
-    """Labels of one tile, strip by strip; all networks go through it side by side."""
+def _planes(networks: _Networks, data_set: PublishedTiles, position: int, *, soft: bool) -> Iterator[Planes]:
+    """Labels of one tile, and below them what is soft, strip by strip; all networks go through it side by side."""
     height, width = data_set.size_of(position)
     sample = data_set[position]
     of_networks = [
@@ -185,7 +206,8 @@ def _planes(networks: _Networks, data_set: PublishedTiles, position: int) -> Ite
     ]
     for strips in zip(*of_networks, strict=True):
         found = [torch.from_numpy(strip.probabilities)[None] for strip in strips]
-        yield fused(found, fusion=networks.fusion).numpy()
+        planes = fused(found, fusion=networks.fusion).numpy()
+        yield np.concatenate([planes, bytes_of(mean_of(found)[0].numpy())]) if soft else planes
 
 
 def _counts_of(path: Path) -> NDArray[np.int64]:
@@ -196,7 +218,7 @@ def _counts_of(path: Path) -> NDArray[np.int64]:
 
 
 def _provenance(
-    made_of: Mapping[str, Any], legend: Legend, counts: NDArray[np.int64], *, num_tiles: int
+    made_of: Mapping[str, Any], legend: Legend, counts: NDArray[np.int64], *, num_tiles: int, soft: bool
 ) -> bytes:
     """A document that says what labels were made of, and how much of each class there is."""
     num_labelled = int(counts[: len(legend.classes)].sum())
@@ -209,4 +231,6 @@ def _provenance(
         "unlabelled_share": int(counts[UNLABELLED]) / max(int(counts.sum()), 1),
         "class_shares": dict(zip(legend.classes, shares, strict=True)),
     }
+    if soft:
+        document["soft"] = {"folder": SOFT_FOLDER, "scale": 1 / PROBABILITY_STEPS, "no_data": 255}
     return (json.dumps(document, indent=1) + "\n").encode()

@@ -10,7 +10,8 @@ import rasterio
 import torch
 
 from noldo.__main__ import main
-from noldo.prediction.fusion import Fusion, fused
+from noldo.legend import OPEN_EARTH_MAP
+from noldo.prediction.fusion import Fusion, fused, mean_of
 from noldo.prediction.mapper import load_mapper
 from noldo.prediction.views import Views, averaged
 from noldo.training.runs import run_recipe
@@ -169,6 +170,36 @@ def test_labelling_tiles_goes_on_where_it_was_killed_and_never_over_other_labels
     with pytest.raises(SystemExit):
         label(place, tmp_path / "killed", "--scales", "0.5,1")
     assert "is there, but made_of is" in capsys.readouterr().err
+
+
+def test_hard_labels_of_tiles_are_the_argmax_of_what_is_soft_which_is_right_to_half_a_step(place, tmp_path):
+    both = ("sar_amplitude", "rgb")
+    label(place, tmp_path, "--no-flips", "--fusion", "agreement", "--soft", runs=both)
+    expected = mean_of([probabilities_of(place, run, views=Views(flips=False)) for run in both])[0].numpy()
+    with rasterio.open(tmp_path / TILE.replace("labels", "soft")) as file:
+        soft = file.read()
+        assert file.descriptions == OPEN_EARTH_MAP.classes
+        assert (file.scales, file.nodata) == ((1 / 254,) * 9, 255)
+    assert abs(soft / 254 - expected).max() < 1 / 255
+    labels, top = labels_of(tmp_path), soft.max(axis=0)
+    is_clear = (labels != 255) & ((soft == top).sum(axis=0) == 1)
+    assert is_clear.any()
+    assert (labels == 255).any()
+    assert np.array_equal(soft.argmax(axis=0)[is_clear], labels[is_clear])
+    with rasterio.open(tmp_path / "train/soft/TrainArea_001.tif") as file:
+        assert (file.read()[:, :BLACK] == 255).all()
+    told = json.loads((tmp_path / "train.json").read_text())
+    assert told["soft"] == {"folder": "soft", "scale": 1 / 254, "no_data": 255}
+
+
+def test_what_is_soft_is_added_to_labels_that_are_there(place, tmp_path, capsys):
+    label(place, tmp_path, "--no-flips")
+    before = all_labels(tmp_path)
+    label(place, tmp_path, "--no-flips", "--soft")
+    label(place, tmp_path, "--no-flips", "--soft")
+    assert "4 tiles, 0 labelled now" in capsys.readouterr().out
+    assert len(list(tmp_path.glob("train/soft/*.tif"))) == 4
+    assert np.array_equal(all_labels(tmp_path), before)
 
 
 def test_a_network_that_learnt_one_data_set_labels_the_tiles_of_another(place, tmp_path):
