@@ -54,7 +54,7 @@ app.command(
 app.command(
     "noldo.prediction.commands:pseudo_label",
     name="pseudo-label",
-    help="Label the locations of a store by the networks of runs, as labels beside it.",
+    help="Label the locations of a store, or published tiles, by the networks of runs, as labels beside them.",
 )
 app.command(
     "noldo.layers.commands:layers",

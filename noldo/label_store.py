@@ -1,6 +1,6 @@
 """Labels of one's own for the locations of a store: a store of labels alone, read beside it (`NoldoS12(label_store=...)`).
 
-What a build made is never changed, and images are not copied. Axes: S season, Y row, X column.
+What a build made is never changed, and images are not copied. Axes: S season, C class, Y row, X column.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from noldo.manifest import (
     write_manifest,
 )
 from noldo.paths import SubsetPaths
-from noldo.products import UNLABELLED, array_specs
+from noldo.products import array_specs, soft_product
 from noldo.reader import StoreReader, open_files
 from noldo.rows import ROW_ARRAYS
 from noldo.shard_scan import ShardName, read_items
@@ -40,6 +40,7 @@ def write_label_store(
     maps: Callable[[int], np.ndarray],
     source: SourceRecord,
     provenance: Mapping[str, Any],
+    soft: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Manifest:
     """Write labels of all kept locations of a store, row by row as they are there. The same call goes on after a kill.
@@ -54,9 +55,12 @@ def write_label_store(
         Label product, e.g. `truth`.
     maps
         Row of the store to (S, Y, X) uint8, all seasons; 255 unlabelled. What lies outside the window of the location is not
-        stored.
+        stored. With `soft`: (S, 1 + C, Y, X), the labels, then the probability of each class in steps (`PROBABILITY_STEPS`; 255 no
+        data).
     source, provenance
         What the labels come from, for the manifest.
+    soft
+        Probabilities are stored, too, as an array beside the labels: of `noldo.products.PREDICTED_LABELS`.
     progress
         Called with (shards done, shards in all).
 
@@ -70,7 +74,13 @@ def write_label_store(
         raise StoreError(f"{out}: holds the images themselves; give another folder for the labels")
     reader = StoreReader.open(of.store)
     manifest = read_manifest(of.local(".json"))
-    layout = _layout_of(reader.layout, product=product)
+    layout = _layout_of(reader.layout, product=product, soft=soft)
+    if soft:
+        array = layout.specs[1]
+        provenance = {
+            **provenance,
+            "soft": {"array": array.name, "scale": array.scale, "no_data": array.no_data},
+        }
     store = out / f"{of.subset}.zarr"
     made_of = digest_of(provenance, images=reader)
     _require_free(store, made_of)
@@ -87,7 +97,10 @@ def write_label_store(
     for shard in range(layout.num_shards):
         items = _written(store, layout, shard)
         if items is None:
-            items = _items(layout, shard, rows=rows, maps=maps)
+            items, *others = _items(layout, shard, rows=rows, maps=maps)
+            # Labels last: where they are, all is.
+            for spec, values in zip(layout.specs[1:], others, strict=True):
+                write_shard(store, spec, shard=shard, items=values)
             write_shard(store, layout.specs[0], shard=shard, items=items)
         counts += _class_counts(items, num_classes=counts.shape[1])
         if progress is not None:
@@ -114,11 +127,14 @@ def _require_free(store: Path, made_of: str) -> None:
 
 
 def _written(store: Path, layout: StoreLayout, shard: int) -> np.ndarray | None:
-    """(row, S, Y, X) of a shard that is there, and whole; None: it has to be made."""
+    """(row, S, Y, X) of the labels of a shard that is there, and whole in all arrays; None: it has to be made."""
     spec = layout.specs[0]
-    if not shard_path(store, spec, shard).is_file():
+    if not all(shard_path(store, one, shard).is_file() for one in layout.specs):
         return None
     try:
+        for other in layout.specs[1:]:
+            for _ in read_items(open_files(store), ShardName(other, shard), layout):
+                pass
         # One buffer holds each row in turn.
         return np.stack(
             [item.copy() for item in read_items(open_files(store), ShardName(spec, shard), layout)]
@@ -127,9 +143,12 @@ def _written(store: Path, layout: StoreLayout, shard: int) -> np.ndarray | None:
         return None
 
 
-def _layout_of(images: StoreLayout, *, product: str) -> StoreLayout:
+def _layout_of(images: StoreLayout, *, product: str, soft: bool) -> StoreLayout:
+    products: dict[str, tuple[str, ...]] = {product: ("label",)}
+    if soft:
+        products[soft_product(product)] = LEGEND_OF_PRODUCT[product].classes
     return StoreLayout(
-        specs=array_specs({product: ("label",)}),
+        specs=array_specs(products),
         num_locations=images.num_locations,
         season_names=images.season_names,
         patch_size_px=images.patch_size_px,
@@ -140,15 +159,20 @@ def _layout_of(images: StoreLayout, *, product: str) -> StoreLayout:
 
 def _items(
     layout: StoreLayout, shard: int, *, rows: Mapping[str, np.ndarray], maps: Callable[[int], np.ndarray]
-) -> np.ndarray:
-    """(row, S, Y, X) of one shard; rows that were not kept are unlabelled."""
-    spec = layout.specs[0]
-    shape = spec.item_shape(len(layout.season_names), layout.patch_size_px)
-    items = np.full((len(layout.rows_of(shard)), *shape), UNLABELLED, np.uint8)
+) -> list[np.ndarray]:
+    """(row, S, Y, X) of the labels of one shard, and (row, S, C, Y, X) of what is soft; 255 in rows that were not kept."""
+    num_rows, num_seasons = len(layout.rows_of(shard)), len(layout.season_names)
+    items = [
+        np.full((num_rows, *spec.item_shape(num_seasons, layout.patch_size_px)), spec.no_data, np.uint8)
+        for spec in layout.specs
+    ]
     for position, row in enumerate(layout.rows_of(shard)):
         if rows["status"][row] == Status.KEPT:
             top, bottom, left, right = rows["window"][row]
-            items[position, :, top:bottom, left:right] = maps(row)[:, top:bottom, left:right]
+            found = maps(row)[..., top:bottom, left:right]
+            parts = (found,) if len(items) == 1 else (found[:, 0], found[:, 1:])
+            for one, part in zip(items, parts, strict=True):
+                one[position, ..., top:bottom, left:right] = part
     return items
 
 
@@ -173,8 +197,8 @@ def _manifest_of(
     shares = dict(zip(classes, (totals / max(int(totals.sum()), 1)).tolist(), strict=True))
     return images.model_copy(
         update={
-            "products": {spec.product: ("label",)},
-            "arrays": (ArrayRecord.of(spec, layout),),
+            "products": {one.product: one.bands or ("label",) for one in layout.specs},
+            "arrays": tuple(ArrayRecord.of(one, layout) for one in layout.specs),
             "legends": {spec.product: LegendRecord.of(LEGEND_OF_PRODUCT[spec.product])},
             "statistics": {},
             "class_counts": {spec.name: by_season},

@@ -79,8 +79,11 @@ PRODUCTS = (
     "dfc2020",
     "truth",
     "pseudo_dynamic_world",
+    "pseudo_dynamic_world_probability",
     "pseudo_osm",
+    "pseudo_osm_probability",
     "pseudo_dfc2020",
+    "pseudo_dfc2020_probability",
 )
 """All products a store may hold, in the order their arrays are written."""
 
@@ -103,6 +106,12 @@ PREDICTED_LABELS: Mapping[str, str] = MappingProxyType(
 )
 """Label products that networks predicted (`noldo pseudo-label`), to the name of their legend."""
 
+
+def soft_product(product: str) -> str:
+    """Product of the probabilities that labels were chosen by, e.g. `pseudo_osm_probability`; its bands are the classes."""
+    return f"{product}_probability"
+
+
 NUM_DYNAMIC_WORLD_CLASSES = 9
 UNLABELLED = 255
 """Class id of a pixel without a label, in every label array (`ignore_index`)."""
@@ -113,7 +122,7 @@ DB_PER_STEP = 0.01
 """Sentinel-1 is stored in hundredths of a decibel."""
 
 PROBABILITY_STEPS = 254
-"""Dynamic World probabilities are stored as round(p x 254); 255 is no data."""
+"""Probabilities are stored as round(p x 254); 255 is no data."""
 
 
 @dataclass(frozen=True)
@@ -171,6 +180,12 @@ def _reflectance(product: str, resolution_m: int, bands: tuple[str, ...]) -> Arr
         is_label=False,
         unit=f"{kind} reflectance",
         scale=1e-4,
+    )
+
+
+def _probability(product: str, classes: tuple[str, ...]) -> ArraySpec:
+    return ArraySpec(
+        f"{product}_10m", product, 10, classes, "uint8", 255, False, "probability", 1 / PROBABILITY_STEPS
     )
 
 
@@ -253,21 +268,12 @@ def array_specs(products: Mapping[str, tuple[str, ...]]) -> tuple[ArraySpec, ...
             )
         )
     if products.get("dynamic_world_probability"):
-        specs.append(
-            ArraySpec(
-                "dynamic_world_probability_10m",
-                "dynamic_world_probability",
-                10,
-                tuple(f"p{index}" for index in range(NUM_DYNAMIC_WORLD_CLASSES)),
-                "uint8",
-                255,
-                False,
-                "probability",
-                1 / PROBABILITY_STEPS,
-            )
-        )
+        names = tuple(f"p{index}" for index in range(NUM_DYNAMIC_WORLD_CLASSES))
+        specs.append(_probability("dynamic_world_probability", names))
     for product in (*CLEAN_LABELS, *PREDICTED_LABELS):
         if products.get(product):
             name = f"{product}_10m"
             specs.append(ArraySpec(name, product, 10, (), "uint8", UNLABELLED, True, "class", 1.0))
+        if product in PREDICTED_LABELS and (classes := products.get(soft_product(product))):
+            specs.append(_probability(soft_product(product), classes))
     return tuple(specs)

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from noldo.legend import Legend
+    from noldo.prediction.fusion import Fusion
     from noldo.prediction.mapper import Mapper, Sweep
+    from noldo.prediction.views import Views
 
 
 def predict(
@@ -123,24 +125,34 @@ def pseudo_label(
     *,
     store: str,
     out: Path,
-    subset: str = "nol",
+    subset: str | None = None,
+    layout: str | None = None,
+    split: str | None = None,
     scales: str = "1",
     flips: bool = True,
     fusion: Literal["mean", "agreement"] = "mean",
     min_confidence: float = 0.0,
+    soft: Annotated[bool, Parameter(negative="")] = False,
+    window: int | None = None,
+    overlap: int | None = None,
+    batch_size: int | None = None,
 ) -> str:
-    """Label the locations of a store by the networks of transfer or self_train runs, as a store of labels beside it.
+    """Label the locations of a store, or published tiles, by the networks of transfer or self_train runs, as labels beside them.
 
     Parameters
     ----------
     runs
         Folders of finished runs of one legend; they may see different modalities.
     store
-        A results folder.
+        A results folder; or, of runs that learnt from published tiles, a folder of such tiles.
     out
         Another folder; recipes read it with data.label_store. The same command goes on after a kill.
     subset
-        Which store of the folder.
+        Which store of the folder; default: nol.
+    layout
+        That the tiles were published in: openearthmap, dfc2025 or nyc; default: that of the data that the first run learnt from.
+    split
+        Which tiles: train, val or test; default: train. Of a store, all locations are labelled.
     scales
         Sizes at which each network looks, e.g. 0.75,1,1.25; probabilities are averaged.
     flips
@@ -149,6 +161,15 @@ def pseudo_label(
         mean: of the networks' probabilities; agreement: no label where they disagree.
     min_confidence
         Pixels whose highest mean probability is lower have no label.
+    soft
+        Also keep the mean probability of each class, round(p x 254), 255 no data: of a store as an array beside its labels, of tiles as
+        a folder soft beside that of the labels, a band a class.
+    window
+        Side of the windows of a tile that the networks see, in pixels; default: 256. Locations of a store are seen whole.
+    overlap
+        Pixels that neighbouring windows share; default: 64.
+    batch_size
+        Windows that a network takes at once; default: 8.
     """
     require_training()
     _require_rasterio()
@@ -161,19 +182,89 @@ def pseudo_label(
     if not runs:
         raise ConfigError("pseudo-label: give the folder of a run, or of several")
     mappers = [load_mapper(run) for run in runs]
+    layout = layout or mappers[0].recipe.data.layout
+    of_tiles: dict[str, object] = {
+        "--split": split,
+        "--window": window,
+        "--overlap": overlap,
+        "--batch-size": batch_size,
+    }
+    if layout != "noldo":
+        _refuse(store, "tiles", {"--subset": subset})
+        sweep = _sweep(window, overlap, batch_size)
+        return _labels_of_tiles(
+            mappers,
+            store,
+            out=out,
+            split=split or "train",
+            layout=layout,
+            views=views,
+            fusion=fused,
+            sweep=sweep,
+            soft=soft,
+        )
+    _refuse(store, "a store", of_tiles)
     with shown_progress("pseudo-label", unit="shard") as progress:
         told = write_pseudo_labels(
             mappers,
             store,
             out=out,
-            subset=subset,
+            subset=subset or "nol",
             views=views,
             fusion=fused,
+            soft=soft,
             progress=lambda done, total: progress(done, total, out.name),
         )
     shares = sorted(told.class_shares.items(), key=lambda item: -item[1])
     classes = ", ".join(f"{name} {100 * share:.1f} %" for name, share in shares if share)
     return f"{out}: {next(iter(told.products))} of {told.locations_kept} locations; {classes or 'nothing labelled'}"
+
+
+def _labels_of_tiles(
+    mappers: "list[Mapper]",
+    root: str,
+    *,
+    out: Path,
+    split: str,
+    layout: str,
+    views: "Views",
+    fusion: "Fusion",
+    sweep: "Sweep",
+    soft: bool,
+) -> str:
+    """Labels of published tiles, and what is to be said of them."""
+    from noldo.prediction.tile_labels import write_tile_labels
+
+    with shown_progress("pseudo-label", unit="tile") as progress:
+        told = write_tile_labels(
+            mappers,
+            root,
+            out=out,
+            split=split,
+            layout=layout,
+            views=views,
+            fusion=fusion,
+            sweep=sweep,
+            soft=soft,
+            progress=progress,
+        )
+    shares = _shares_text(told.counts, mappers[0].legend, rest="no label")
+    return f"{out}: {told.num_tiles} tiles, {told.num_made} labelled now; {shares}"
+
+
+def _sweep(window: int | None, overlap: int | None, batch_size: int | None) -> "Sweep":
+    """What is asked for, and the defaults of maps."""
+    from noldo.prediction.mapper import Sweep
+    from noldo.prediction.windows import Tiling
+
+    plain = Sweep()
+    return Sweep(
+        Tiling(
+            plain.tiling.window_px if window is None else window,
+            plain.tiling.overlap_px if overlap is None else overlap,
+        ),
+        plain.batch_size if batch_size is None else batch_size,
+    )
 
 
 def _numbers(text: str) -> tuple[float, ...]:
@@ -200,7 +291,7 @@ def _require_rasterio() -> None:
         )
 
 
-def _shares_text(counts: "NDArray[np.int64]", legend: "Legend") -> str:
+def _shares_text(counts: "NDArray[np.int64]", legend: "Legend", *, rest: str = "not observed") -> str:
     """Classes that occur, most first."""
     num_pixels, labelled = int(counts.sum()), counts[: len(legend.classes)]
     order = sorted(range(len(labelled)), key=lambda value: -int(labelled[value]))
@@ -208,5 +299,5 @@ def _shares_text(counts: "NDArray[np.int64]", legend: "Legend") -> str:
         f"{legend.classes[one]} {100 * labelled[one] / num_pixels:.1f} %" for one in order if labelled[one]
     ]
     if counts[-1]:
-        told.append(f"not observed {100 * counts[-1] / num_pixels:.1f} %")
+        told.append(f"{rest} {100 * counts[-1] / num_pixels:.1f} %")
     return f"{num_pixels} pixels, {', '.join(told)}"

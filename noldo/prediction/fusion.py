@@ -25,15 +25,20 @@ class Fusion:
             raise ConfigError(f"min_confidence {self.min_confidence}: expected 0 .. 1")
 
 
+def mean_of(probabilities: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Mean probabilities of networks, same axes. Where there is a label, no class has a higher one, however it was fused."""
+    return torch.stack(tuple(probabilities)).mean(dim=0)
+
+
 def fused(probabilities: Sequence[torch.Tensor], *, fusion: Fusion) -> torch.Tensor:
     """Labels (N, Y, X) uint8; 255 where the networks do not agree, or are not sure.
 
     Parameters
     ----------
     probabilities
-        (N, C, Y, X) of each network, adding to 1 over classes.
+        (N, C, Y, X) of each network, adding to 1 over classes; NaN, where it saw nothing, is never sure.
     """
-    mean = torch.stack(tuple(probabilities)).mean(dim=0)
+    mean = mean_of(probabilities)
     confidence, labels = mean.max(dim=1)
     is_labelled = confidence >= fusion.min_confidence
     if fusion.how == "agreement":

@@ -1,7 +1,7 @@
 """The network of a finished run, and the map that it makes of an image."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -153,19 +153,39 @@ def write_map(
         num_classes=len(mapper.legend.classes),
         batch_size=sweep.batch_size,
     )
-    portions = in_blocks(_encoded(strips, files, num_strips=len(rows), progress=progress), block_px=BLOCK_PX)
+    planes = _encoded(strips, files, num_strips=len(rows), progress=progress)
+    return write_planes(planes, place=place, files=files, legend=mapper.legend, tags=tags)
+
+
+def write_planes(
+    strips: Iterable[Planes], *, place: Place, files: MapFiles, legend: Legend, tags: Mapping[str, str]
+) -> NDArray[np.int64]:
+    """Write labels, and below them the probabilities that are asked for, strip by strip. The labels appear last.
+
+    Parameters
+    ----------
+    strips
+        From the top, without a gap: class ids, then a plane of each class if `files` asks for them.
+
+    Returns
+    -------
+    (256,) pixels of each number of the labels.
+
+    Raises
+    ------
+    StoreError
+        If a file can't be written.
+    """
     counts = np.zeros(256, np.int64)
     told = {**tags, "noldo_version": _noldo_version()}
     with ExitStack() as opened:
-        write_labels = opened.enter_context(
-            label_file(files.labels, place=place, legend=mapper.legend, tags=told)
-        )
+        write_labels = opened.enter_context(label_file(files.labels, place=place, legend=legend, tags=told))
         write_probabilities = None
         if files.probabilities is not None:
             write_probabilities = opened.enter_context(
-                probability_file(files.probabilities, place=place, legend=mapper.legend, tags=told)
+                probability_file(files.probabilities, place=place, legend=legend, tags=told)
             )
-        for top, planes in portions:
+        for top, planes in in_blocks(strips, block_px=BLOCK_PX):
             counts += np.bincount(planes[0].ravel(), minlength=256)
             write_labels(top, planes[:1])
             if write_probabilities is not None:

@@ -5,6 +5,7 @@ Axes: S season, B band, C class, Y row, X column.
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,9 +13,11 @@ import torch
 from noldo.dataset import NoldoS12
 from noldo.errors import ConfigError
 from noldo.label_store import write_label_store
+from noldo.legend import Legend
 from noldo.manifest import Manifest, SourceRecord, read_manifest
 from noldo.paths import find_subset
-from noldo.prediction.fusion import Fusion, fused
+from noldo.prediction.class_maps import bytes_of
+from noldo.prediction.fusion import Fusion, fused, mean_of
 from noldo.prediction.mapper import Mapper
 from noldo.prediction.views import Views, averaged
 from noldo.products import PREDICTED_LABELS, UNLABELLED
@@ -32,6 +35,7 @@ def write_pseudo_labels(
     subset: str = "nol",
     views: Views | None = None,
     fusion: Fusion | None = None,
+    soft: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Manifest:
     """Predict all kept locations of a store in all their seasons; the same call goes on after a kill, shard by shard.
@@ -44,6 +48,8 @@ def write_pseudo_labels(
         A results folder.
     out
         Another folder, for the store of labels.
+    soft
+        The networks' mean probability of each class is stored, too, where they saw something.
 
     Raises
     ------
@@ -53,11 +59,7 @@ def write_pseudo_labels(
         If there is no finished store, or `out` holds other labels.
     """
     views, fusion = views or Views(), fusion or Fusion()
-    legend = mappers[0].legend
-    if others := {one.legend.name for one in mappers} - {legend.name}:
-        raise ConfigError(
-            f"runs of legends {legend.name} and {', '.join(sorted(others))}: fuse those of one legend"
-        )
+    legend = shared_legend(mappers)
     if legend.name not in PRODUCT_OF_LEGEND:
         raise ConfigError(
             f"runs of legend {legend.name}: labels are stored in {', '.join(PRODUCT_OF_LEGEND)}; give runs that learnt one of those"
@@ -68,7 +70,7 @@ def write_pseudo_labels(
     manifest = read_manifest(found.local(".json"))
 
     def maps(row: int) -> np.ndarray:
-        return images.labels(row, views=views, fusion=fusion)
+        return images.labels(row, views=views, fusion=fusion, soft=soft)
 
     return write_label_store(
         found,
@@ -77,15 +79,39 @@ def write_pseudo_labels(
         maps=maps,
         source=_source_of(product, manifest),
         provenance={
-            "networks": [dict(one.tags) for one in mappers],
-            "scales": list(views.scales),
-            "flips": views.flips,
-            "fusion": fusion.how,
-            "min_confidence": fusion.min_confidence,
+            **told_of(mappers, views=views, fusion=fusion),
             "of": manifest.config_digest,
         },
+        soft=soft,
         progress=progress,
     )
+
+
+def shared_legend(mappers: Sequence[Mapper]) -> Legend:
+    """The legend of all these networks.
+
+    Raises
+    ------
+    ConfigError
+        If they have different ones.
+    """
+    legend = mappers[0].legend
+    if others := {one.legend.name for one in mappers} - {legend.name}:
+        raise ConfigError(
+            f"runs of legends {legend.name} and {', '.join(sorted(others))}: fuse those of one legend"
+        )
+    return legend
+
+
+def told_of(mappers: Sequence[Mapper], *, views: Views, fusion: Fusion) -> dict[str, Any]:
+    """Which networks made labels, and how: what their provenance says."""
+    return {
+        "networks": [dict(one.tags) for one in mappers],
+        "scales": list(views.scales),
+        "flips": views.flips,
+        "fusion": fusion.how,
+        "min_confidence": fusion.min_confidence,
+    }
 
 
 def _source_of(product: str, images: Manifest) -> SourceRecord:
@@ -114,8 +140,8 @@ class _Images:
         rows = self._data_sets[0].store_rows.tolist()
         self._sample_of_row = {row: sample for sample, row in enumerate(rows)}
 
-    def labels(self, row: int, *, views: Views, fusion: Fusion) -> np.ndarray:
-        """(S, Y, X) of the whole patch; 255 beyond the tile, and where a network saw nothing."""
+    def labels(self, row: int, *, views: Views, fusion: Fusion, soft: bool) -> np.ndarray:
+        """(S, Y, X) of the whole patch, or, with what is soft, (S, 1 + C, Y, X); 255 beyond the tile, and where a network saw nothing."""
         at = self._sample_of_row[row]
         found: list[torch.Tensor] = []
         observed: torch.Tensor | None = None
@@ -125,7 +151,10 @@ class _Images:
             observed = seen if observed is None else observed & seen
             found.append(averaged(mapper.network, mapper.inputs(sample), views=views).cpu())
         assert observed is not None, "there is a network"
-        labels = torch.where(observed, fused(found, fusion=fusion), UNLABELLED).numpy()
-        whole = np.full((len(labels), self._patch_px, self._patch_px), UNLABELLED, np.uint8)
-        whole[:, : labels.shape[1], : labels.shape[2]] = labels
+        planes = torch.where(observed, fused(found, fusion=fusion), UNLABELLED).numpy()
+        if soft:
+            mean = mean_of(found).masked_fill(~observed[:, None], torch.nan)
+            planes = np.concatenate([planes[:, None], bytes_of(mean.numpy())], axis=1)
+        whole = np.full((*planes.shape[:-2], self._patch_px, self._patch_px), UNLABELLED, np.uint8)
+        whole[..., : planes.shape[-2], : planes.shape[-1]] = planes
         return whole

@@ -16,7 +16,7 @@ from noldo.prediction.store_maps import is_made
 from noldo.prediction.strips import Patch, ReadPatch, probability_strips
 from noldo.prediction.submission import class_ids, write_submission
 from noldo.prediction.windows import Window, plan_windows
-from noldo.published.tiles import PublishedTiles
+from noldo.published.tiles import PublishedTiles, Sample
 from noldo.training.splits import open_published
 from noldo.training.task import Progress
 
@@ -75,7 +75,7 @@ def map_tiles(
         with open_image(data_set.first_image(position)) as image:
             place = image.place
         files = MapFiles(paths[position])
-        read = tile_reader(mapper, data_set, position)
+        read = tile_reader(mapper, data_set[position])
         write_map(mapper, read, place=place, files=files, tags=tags, sweep=sweep)
         if progress is not None:
             progress(done, len(missing), paths[position].name)
@@ -124,7 +124,7 @@ def _class_ids(mapper: Mapper, data_set: PublishedTiles, position: int, *, sweep
     height, width = data_set.size_of(position)
     strips = probability_strips(
         mapper.network,
-        tile_reader(mapper, data_set, position),
+        tile_reader(mapper, data_set[position]),
         rows=plan_windows(height, width, tiling=sweep.tiling),
         num_classes=len(mapper.legend.classes),
         batch_size=sweep.batch_size,
@@ -132,9 +132,8 @@ def _class_ids(mapper: Mapper, data_set: PublishedTiles, position: int, *, sweep
     return np.concatenate([class_ids(strip.probabilities) for strip in strips])
 
 
-def tile_reader(mapper: Mapper, data_set: PublishedTiles, position: int) -> ReadPatch:
+def tile_reader(mapper: Mapper, sample: Sample) -> ReadPatch:
     """Cuts windows from one tile. Its padding is never asked for: windows are planned on the tile's own size."""
-    sample = data_set[position]
     batch = {name: value[None] for name, value in sample.items() if isinstance(value, torch.Tensor)}
     images = {name: values[0] for name, values in mapper.inputs(batch).items()}
     has_data: NDArray[np.bool_] = sample[observed_key(mapper.modality)].numpy()

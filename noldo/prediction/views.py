@@ -58,6 +58,15 @@ def averaged(network: Network, images: Mapping[str, torch.Tensor], *, views: Vie
     return total / len(views)
 
 
+def seen(network: Network, *, views: Views) -> Network:
+    """The same network looking at every view of what it is given: the softmax of its logits is the mean over them."""
+
+    def logits(images: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        return averaged(network, images, views=views).log()
+
+    return logits
+
+
 def resized(image: torch.Tensor, size: list[int]) -> torch.Tensor:
     """(N, B, Y, X) at another size in pixels, bilinear, pixel centres kept."""
     if list(image.shape[-2:]) == size:

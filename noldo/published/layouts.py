@@ -124,6 +124,22 @@ class Layout:
             )
         return self.labels[name]
 
+    def labels_in(self, legend: Legend) -> Labels:
+        """The label source that has these classes.
+
+        Raises
+        ------
+        ConfigError
+            If none has.
+        """
+        for one in self.labels.values():
+            if one.legend == legend:
+                return one
+        raise ConfigError(
+            f"runs of legend {legend.name}: labels of {self.name} are in "
+            f"{', '.join(dict.fromkeys(one.legend.name for one in self.labels.values()))}; give runs that learnt those"
+        )
+
     def require_modality(self, modality: str) -> None:
         """Refuse images that the data set does not have.
 

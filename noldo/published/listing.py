@@ -65,6 +65,13 @@ def list_tiles(
     return _of_folders(root, split, folders, label_folder, label_root)
 
 
+def label_path(root: Path, tile: Tile, layout: Layout, *, split: str, label_folder: str) -> Path:
+    """Where the label of a tile is looked for below a folder of this layout."""
+    name = next(iter(tile.images.values())).name
+    above = region_of(name) if layout.by_region else split
+    return root / above / label_folder / name
+
+
 def _require_labels(root: Path, folder: str) -> None:
     """A wrong path would have every split keep its own labels."""
     if not any(path.is_dir() for path in root.glob(f"*/{folder}")):

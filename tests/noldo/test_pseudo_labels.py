@@ -9,7 +9,11 @@ import torch
 from noldo import NoldoS12
 from noldo.__main__ import main
 from noldo.label_store import write_label_store
+from noldo.legend import DYNAMIC_WORLD
 from noldo.manifest import read_manifest
+from noldo.prediction.mapper import load_mapper
+from noldo.prediction.views import Views, averaged
+from noldo.store import open_store
 from noldo.training.runs import run_recipe
 from noldo.verify import verify
 from tests.noldo.training_set import pretrain_recipe, transfer_recipe, write_training_set
@@ -110,6 +114,61 @@ def test_labelling_goes_on_where_it_was_killed_and_never_over_other_labels(place
     capsys.readouterr()
     with pytest.raises(SystemExit):
         label(place, tmp_path / "killed", "--scales", "0.5,1")
+    assert "holds labels that were made of something else" in capsys.readouterr().err
+
+
+def test_hard_labels_are_the_argmax_of_what_is_soft_which_is_right_to_half_a_step(place, tmp_path, capsys):
+    label(place, tmp_path / "labels", "--soft", "--no-flips")
+    label(place, tmp_path / "hard", "--no-flips")
+    mapper = load_mapper(place / "s2_l1c")
+    images = NoldoS12(place / "store", modalities=("s2_l1c",), bands=3, split=None, season="all", labels=None)
+    store = open_store(tmp_path / "labels/nol.zarr")
+    stored = store["pseudo_dynamic_world_probability_10m"]
+    assert stored.attrs["bands"] == list(DYNAMIC_WORLD.classes)
+    assert (stored.attrs["scale"], stored.attrs["no_data"]) == (1 / 254, 255)
+    hard = np.stack([masks(place, tmp_path / "labels", season) for season in range(3)], axis=1)
+    for sample, row, labels in zip(images, images.store_rows, hard, strict=True):
+        batch = {name: one for name, one in sample.items() if isinstance(one, torch.Tensor)}
+        expected = averaged(mapper.network, mapper.inputs(batch), views=Views(flips=False)).cpu().numpy()
+        side = expected.shape[-1]
+        soft = stored[row][..., :side, :side]
+        seen = labels[..., :side, :side] != 255
+        assert (soft.swapaxes(1, 2).swapaxes(2, 3)[~seen] == 255).all()
+        error = abs(soft / 254 - expected).max(axis=1)
+        assert error[seen].max() < 1 / 255
+        top = soft.max(axis=1)
+        is_clear = seen & ((soft == top[:, None]).sum(axis=1) == 1)
+        assert is_clear.mean() > 0.5
+        assert np.array_equal(soft.argmax(axis=1)[is_clear], labels[..., :side, :side][is_clear])
+    for season in range(3):
+        assert np.array_equal(hard[:, season], masks(place, tmp_path / "hard", season))
+
+
+def test_a_store_with_what_is_soft_is_whole_says_so_and_is_compared_like_others(place, tmp_path, capsys):
+    label(place, tmp_path / "labels", "--soft", "--no-flips")
+    assert verify(tmp_path / "labels").problems == ()
+    told = read_manifest(tmp_path / "labels/nol.json")
+    array = "pseudo_dynamic_world_probability_10m"
+    assert told.label_provenance["pseudo_dynamic_world"]["soft"] == {
+        "array": array, "scale": 1 / 254, "no_data": 255,
+    }  # fmt: skip
+    assert [one.name for one in told.arrays] == ["pseudo_dynamic_world_10m", array]
+    main(["info", str(tmp_path / "labels")])
+    assert "locations" in capsys.readouterr().out
+    against = ("--of", "dynamic_world", "--against", "pseudo_dynamic_world")
+    main(["compare-labels", str(place / "store"), "--label-store", str(tmp_path / "labels"), *against])
+    shutil.copytree(tmp_path / "labels", tmp_path / "killed")
+    shard = next(path for path in (tmp_path / "killed/nol.zarr" / array / "c").rglob("*") if path.is_file())
+    content = bytearray(shard.read_bytes())
+    content[10] ^= 255
+    shard.write_bytes(content)
+    label(place, tmp_path / "killed", "--soft", "--no-flips")
+    for path in (tmp_path / "labels").rglob("*"):
+        if path.is_file():
+            other = tmp_path / "killed" / path.relative_to(tmp_path / "labels")
+            assert path.read_bytes() == other.read_bytes(), path
+    with pytest.raises(SystemExit):
+        label(place, tmp_path / "killed", "--no-flips")
     assert "holds labels that were made of something else" in capsys.readouterr().err
 
 
