@@ -138,7 +138,7 @@ def _listed(path: Path) -> list[str]:
             f"{path}: {odd[0][:80]!r} is no name like aachen_1.tif; copy the published list again"
         )
     if twice := [name for name, count in Counter(names).items() if count > 1]:
-        raise InputError(f"{path}: {_shown(twice)} more than once; copy the published list again")
+        raise InputError(f"{path}: {shown(twice)} more than once; copy the published list again")
     return names
 
 
@@ -166,7 +166,7 @@ def _of_folders(
         if folder is not None:
             labels = _by_stem(folder, what=f"labels of split {split}", may_be_empty=True)
             if spare := sorted(set(labels) - set(names), key=_numeric):
-                _tell_once(f"{folder}: {len(spare)} labels without an image, left out: {_shown(spare)}")
+                tell_once(f"{folder}: {len(spare)} labels without an image, left out: {shown(spare)}")
             _require_all({name: labels[name] for name in names if name in labels}, names, where=str(folder))
     return tuple(
         Tile(
@@ -199,7 +199,7 @@ def _require_all(found: Mapping[str, Path], names: Sequence[str], *, where: str)
     missing = [name for name in names if name not in found]
     if found and missing:
         raise InputError(
-            f"{where}: {len(missing)} of {len(names)} tiles are not there: {_shown(missing)}; copy them, or "
+            f"{where}: {len(missing)} of {len(names)} tiles are not there: {shown(missing)}; copy them, or "
             "take away what is left of them"
         )
 
@@ -213,17 +213,18 @@ def _numeric(name: str) -> tuple[tuple[int, int | str], ...]:
 def _tell_missing(list_file: Path, missing: tuple[str, ...], num_listed: int) -> None:
     regions = Counter(region_of(name) for name in missing)
     counted = ", ".join(f"{region} {count}" for region, count in sorted(regions.items()))
-    _tell_once(
+    tell_once(
         f"{list_file}: {len(missing)} of {num_listed} images are not there and left out (those of xBD are not published "
         f"with the others, see data/compile_xbd.py of the data set's repository): {counted}"
     )
 
 
 @cache
-def _tell_once(message: str) -> None:
+def tell_once(message: str) -> None:
     """A split is opened more than once in a run; the same line twice says nothing new."""
     _LOG.warning("%s", message)
 
 
-def _shown(names: Sequence[str]) -> str:
+def shown(names: Sequence[str]) -> str:
+    """The first few of them."""
     return ", ".join(names[:NUM_SHOWN]) + (", ..." if len(names) > NUM_SHOWN else "")
