@@ -58,8 +58,39 @@ def test_open_earth_map_is_read_by_its_lists_and_missing_images_are_counted_and_
     (line,) = [record.message for record in caplog.records]
     assert "train.txt: 1 of 4 images are not there" in line
     assert "palu-tsunami 1" in line
+    assert "any other is missing from this copy (no xbd_files.csv here to tell them apart)" in line
     assert train.has_labels
     assert train.legend is OPEN_EARTH_MAP
+
+
+def test_images_of_xbd_and_those_that_a_copy_lacks_are_told_apart_by_the_published_list(tmp_path, caplog):
+    write_oem(tmp_path)
+    (tmp_path / "aachen" / "images" / "aachen_10.tif").unlink()
+    (tmp_path / "xbd_files.csv").write_text(
+        "palu_00000001_pre_disaster.png,palu-tsunami_3.tif\r\npalu_00000002_pre_disaster.png,palu-tsunami_1.tif\r\n"
+    )
+    for split in ("train", "val"):
+        oem(tmp_path, split)
+    train, val = (record.message for record in caplog.records)
+    assert "train.txt: 2 of 4 images are not there and left out; 1 of xBD, not published" in train
+    assert (
+        "repository: palu-tsunami 1; 1 that are published, so that this copy is not whole: aachen 1" in train
+    )
+    assert train.endswith("e.g. aachen_10.tif")
+    assert "val.txt: 1 of 2 images are not there and left out; 1 of xBD" in val
+    assert "not whole" not in val
+
+
+@pytest.mark.parametrize("listed", [b"", b"\xff\xfe", None])
+def test_without_a_list_of_xbd_no_missing_image_is_said_to_be_of_it(tmp_path, caplog, listed):
+    write_oem(tmp_path)
+    (tmp_path / "aachen" / "images" / "aachen_10.tif").unlink()
+    if listed is not None:
+        (tmp_path / "xbd_files.csv").write_bytes(listed)
+    oem(tmp_path)
+    (line,) = (record.message for record in caplog.records)
+    assert "2 of 4 images are not there and left out: aachen 1, palu-tsunami 1; those of xBD are not" in line
+    assert "any other is missing from this copy" in line
 
 
 def test_a_sample_is_bytes_and_labels_of_one_grid(tmp_path):
