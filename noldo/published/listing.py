@@ -15,6 +15,9 @@ _LOG = logging.getLogger(__name__)
 
 NUM_SHOWN = 3
 
+XBD_LIST = "xbd_files.csv"
+"""Published with OpenEarthMap, beside the lists of its splits: which of its images are of xBD."""
+
 
 @dataclass(frozen=True)
 class Tile:
@@ -145,7 +148,7 @@ def _listed(path: Path) -> list[str]:
             f"{path}: {odd[0][:80]!r} is no name like aachen_1.tif; copy the published list again"
         )
     if twice := [name for name, count in Counter(names).items() if count > 1]:
-        raise InputError(f"{path}: {_shown(twice)} more than once; copy the published list again")
+        raise InputError(f"{path}: {shown(twice)} more than once; copy the published list again")
     return names
 
 
@@ -173,7 +176,7 @@ def _of_folders(
         if folder is not None:
             labels = _by_stem(folder, what=f"labels of split {split}", may_be_empty=True)
             if spare := sorted(set(labels) - set(names), key=_numeric):
-                _tell_once(f"{folder}: {len(spare)} labels without an image, left out: {_shown(spare)}")
+                tell_once(f"{folder}: {len(spare)} labels without an image, left out: {shown(spare)}")
             _require_all({name: labels[name] for name in names if name in labels}, names, where=str(folder))
     return tuple(
         Tile(
@@ -206,7 +209,7 @@ def _require_all(found: Mapping[str, Path], names: Sequence[str], *, where: str)
     missing = [name for name in names if name not in found]
     if found and missing:
         raise InputError(
-            f"{where}: {len(missing)} of {len(names)} tiles are not there: {_shown(missing)}; copy them, or "
+            f"{where}: {len(missing)} of {len(names)} tiles are not there: {shown(missing)}; copy them, or "
             "take away what is left of them"
         )
 
@@ -218,19 +221,49 @@ def _numeric(name: str) -> tuple[tuple[int, int | str], ...]:
 
 
 def _tell_missing(list_file: Path, missing: tuple[str, ...], num_listed: int) -> None:
-    regions = Counter(region_of(name) for name in missing)
-    counted = ", ".join(f"{region} {count}" for region, count in sorted(regions.items()))
-    _tell_once(
-        f"{list_file}: {len(missing)} of {num_listed} images are not there and left out (those of xBD are not published "
-        f"with the others, see data/compile_xbd.py of the data set's repository): {counted}"
-    )
+    counted = f"{list_file}: {len(missing)} of {num_listed} images are not there and left out"
+    of_xbd = _names_of_xbd(list_file.with_name(XBD_LIST))
+    if of_xbd is None:
+        tell_once(
+            f"{counted}: {_by_region(missing)}; those of xBD are not published with the others (data/compile_xbd.py of the data "
+            f"set's repository adds them), any other is missing from this copy (no {XBD_LIST} here to tell them apart)"
+        )
+        return
+    ours = [name for name in missing if name not in of_xbd]
+    theirs = [name for name in missing if name in of_xbd]
+    parts = []
+    if theirs:
+        parts.append(
+            f"{len(theirs)} of xBD, not published with the others, see data/compile_xbd.py of the data set's repository: "
+            f"{_by_region(theirs)}"
+        )
+    if ours:
+        parts.append(
+            f"{len(ours)} that are published, so that this copy is not whole: {_by_region(ours)}, e.g. {shown(ours)}"
+        )
+    tell_once(f"{counted}; {'; '.join(parts)}")
+
+
+def _by_region(names: Sequence[str]) -> str:
+    regions = Counter(region_of(name) for name in names)
+    return ", ".join(f"{region} {count}" for region, count in sorted(regions.items()))
+
+
+def _names_of_xbd(path: Path) -> frozenset[str] | None:
+    """Names in the list that lies beside those of the splits (image of xBD, then name here); None: it does not, or names nothing."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return frozenset(line.rpartition(",")[2].strip() for line in lines if "," in line) or None
 
 
 @cache
-def _tell_once(message: str) -> None:
+def tell_once(message: str) -> None:
     """A split is opened more than once in a run; the same line twice says nothing new."""
     _LOG.warning("%s", message)
 
 
-def _shown(names: Sequence[str]) -> str:
+def shown(names: Sequence[str]) -> str:
+    """The first few of them."""
     return ", ".join(names[:NUM_SHOWN]) + (", ..." if len(names) > NUM_SHOWN else "")

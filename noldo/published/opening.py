@@ -6,7 +6,7 @@ from pathlib import Path
 from noldo.errors import ConfigError
 from noldo.published.layouts import layout_of
 from noldo.published.listing import list_tiles
-from noldo.published.places import positions_of, require_rasterio
+from noldo.published.places import positions_of, require_rasterio, tell_without_place
 from noldo.published.regions import Fold, folds_of, regions_of
 from noldo.published.tiles import PublishedTiles
 from noldo.rows import SPLITS
@@ -31,7 +31,7 @@ def open_tiles(
     crop_px: int | None = None,
     seed: int = 0,
 ) -> PublishedTiles:
-    """Open a split.
+    """Open a split. The heads of its images are read, and those without a CRS told.
 
     Parameters
     ----------
@@ -61,6 +61,8 @@ def open_tiles(
         If an argument names what the layout does not have.
     InputError
         If files are missing.
+    RasterError
+        If an image can't be opened.
     """
     require_rasterio()
     known = layout_of(layout, root=root).renamed(folders or {})
@@ -93,12 +95,14 @@ def open_tiles(
             for tile, number in zip(tiles, of_tiles.tolist(), strict=True)
             if (number == one.number - 1) == (split == "val")
         )
+    where = f"{root}, {layout}, split {split}"
+    tell_without_place(tiles, where=where)
     return PublishedTiles(
         tiles,
         modalities=modalities,
         legend=labels.legend,
         numbers=numbers,
-        where=f"{root}, {layout}, split {split}",
+        where=where,
         crop_px=crop_px,
         seed=seed,
     )

@@ -5,7 +5,7 @@ Axes: B band, Y row (first row first), X column. Pixels are those of the files.
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,6 +19,10 @@ from noldo.prediction.windows import Window
 from noldo.products import UNLABELLED
 from noldo.published.layouts import NOT_A_NUMBER, Numbers
 from noldo.published.listing import Tile
+from noldo.published.places import require_same_place
+
+if TYPE_CHECKING:  # it imports rasterio
+    from noldo.prediction.geotiff import Place
 
 Sample = dict[str, Any]
 
@@ -146,7 +150,8 @@ class PublishedTiles(Dataset[Sample]):
         Raises
         ------
         RasterError
-            If a file can't be read, is of another size or type, or holds numbers that are no class.
+            If a file can't be read, is of another size or type, or holds numbers that are no class, or a label lies elsewhere
+            than its image.
         """
         from noldo.prediction.geotiff import open_image
 
@@ -162,7 +167,7 @@ class PublishedTiles(Dataset[Sample]):
         sample: Sample = {}
         mask = np.full((window.height, window.width), UNLABELLED, np.uint8)
         if tile.label is not None:
-            mask = self._labels(tile.label, size, window)
+            mask = self._labels(tile.label, window, image=(self.first_image(index), place))
         for modality in self._modalities:
             bands = BYTE_IMAGES[modality].bands
             planes = _planes(tile.images[modality], len(bands), size, window, what=modality)
@@ -184,9 +189,10 @@ class PublishedTiles(Dataset[Sample]):
         down, right = (int(word) for word in seed.generate_state(2))
         return Window(down % (size[0] - height + 1), right % (size[1] - width + 1), height, width)
 
-    def _labels(self, path: Path, size: tuple[int, int], window: Window) -> NDArray[np.uint8]:
+    def _labels(self, path: Path, window: Window, *, image: tuple[Path, "Place"]) -> NDArray[np.uint8]:
         """(Y, X) class ids."""
-        stored = _planes(path, 1, size, window, what="labels")[0]
+        size = (image[1].height, image[1].width)
+        stored = _planes(path, 1, size, window, what="labels", label_of=image)[0]
         found = self._numbers[stored]
         if (odd := found == NOT_A_NUMBER).any():
             known = [number for number in range(255) if self._numbers[number] != NOT_A_NUMBER]
@@ -199,9 +205,21 @@ class PublishedTiles(Dataset[Sample]):
 
 
 def _planes(
-    path: Path, num_bands: int, size: tuple[int, int], window: Window, *, what: str
+    path: Path,
+    num_bands: int,
+    size: tuple[int, int],
+    window: Window,
+    *,
+    what: str,
+    label_of: tuple[Path, "Place"] | None = None,
 ) -> NDArray[np.uint8]:
-    """(B, Y, X) of a window of a file, all of whose bands are asked for."""
+    """(B, Y, X) of a window of a file, all of whose bands are asked for.
+
+    Parameters
+    ----------
+    label_of
+        The image where it has to lie, if it says where it lies.
+    """
     from noldo.prediction.geotiff import open_image
 
     with open_image(path) as image:
@@ -211,6 +229,8 @@ def _planes(
             raise RasterError(
                 f"{path}: {found[0]} x {found[1]} px, but its image has {size[0]} x {size[1]}; they have to be of one grid"
             )
+        if label_of is not None:
+            require_same_place(image.place, label_of[1], label_path=path, image_path=label_of[0])
         if len(facts.bands) != num_bands or facts.dtype != "uint8":
             raise RasterError(
                 f"{path}: {len(facts.bands)} bands of {facts.dtype}, but {what} has {num_bands} of uint8; give the published file"

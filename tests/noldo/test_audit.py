@@ -153,8 +153,11 @@ def audit(
     return list(csv.DictReader((out / "audit.csv").read_text().splitlines()))
 
 
+MIN_TAU = 0.45
+"""Chance has a standard deviation of 0.22 on 12 patches (sqrt(2 (2 n + 5) / (9 n (n - 1)))): this is 2.1 of them. Measured here: 0.61."""
+
+
 def test_an_audit_orders_patches_by_their_share_of_wrong_labels(place, tmp_path, capsys):
-    """Better than chance: Kendall's tau above 0.3; measured here: 0.61."""
     rows = audit(place, tmp_path, "--clean-source", "dynamic_world", "--no-flips")
     told = capsys.readouterr().out
     assert len(rows) == NUM_TRAIN
@@ -162,12 +165,22 @@ def test_an_audit_orders_patches_by_their_share_of_wrong_labels(place, tmp_path,
     assert [float(row["wrong"]) for row in rows] == pytest.approx(rates, abs=0.02)
     assert all(row["num_runs"] == "1" and row["in_sample"] == "0" for row in rows)
     tau = float(told.split("cross_entropy and the known share of wrong labels: Kendall's tau ")[1].split()[0])
-    assert tau > 0.3
+    assert tau > MIN_TAU
     assert (tmp_path / "worst.png").read_bytes().startswith(b"\x89PNG")
     page = (tmp_path / "audit.md").read_text()
     worst = min(rows, key=lambda row: int(row["rank_cross_entropy"]))
     assert f"| 1 | {worst['id']} |" in page
     assert f"the worst by cross_entropy are {worst['id']}" in told
+
+
+def test_the_score_of_cleanlab_orders_patches_so_too(place, tmp_path, capsys):
+    pytest.importorskip("cleanlab", reason="cleanlab is optional (extra `audit`), and not installed here")
+    rows = audit(place, tmp_path, "--scores", "cleanlab", "--clean-source", "dynamic_world", "--no-flips")
+    assert sorted(int(row["rank_cleanlab"]) for row in rows) == list(range(1, NUM_TRAIN + 1))
+    assert all(0 <= float(row["cleanlab"]) <= 1 for row in rows)
+    told = capsys.readouterr().out
+    tau = float(told.split("cleanlab and the known share of wrong labels: Kendall's tau ")[1].split()[0])
+    assert tau > MIN_TAU
 
 
 def test_a_patch_is_judged_by_those_that_did_not_learn_from_it(place):

@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from noldo.byte_images import BYTE_IMAGES, observed
 from noldo.errors import ConfigError, InputError, NoldoError, RasterError
 from noldo.legend import NYC_LAND_COVER, NYC_LIDAR, OPEN_EARTH_MAP
 from noldo.models.input_step import InputStep
+from noldo.prediction.geotiff import Place
 from noldo.published.layouts import LAYOUTS
 from noldo.published.opening import open_tiles
+from noldo.published.places import require_same_place
 from noldo.published.tiles import PublishedTiles
 from tests.noldo.published_tiles import (
     BRIGHT,
@@ -55,8 +58,39 @@ def test_open_earth_map_is_read_by_its_lists_and_missing_images_are_counted_and_
     (line,) = [record.message for record in caplog.records]
     assert "train.txt: 1 of 4 images are not there" in line
     assert "palu-tsunami 1" in line
+    assert "any other is missing from this copy (no xbd_files.csv here to tell them apart)" in line
     assert train.has_labels
     assert train.legend is OPEN_EARTH_MAP
+
+
+def test_images_of_xbd_and_those_that_a_copy_lacks_are_told_apart_by_the_published_list(tmp_path, caplog):
+    write_oem(tmp_path)
+    (tmp_path / "aachen" / "images" / "aachen_10.tif").unlink()
+    (tmp_path / "xbd_files.csv").write_text(
+        "palu_00000001_pre_disaster.png,palu-tsunami_3.tif\r\npalu_00000002_pre_disaster.png,palu-tsunami_1.tif\r\n"
+    )
+    for split in ("train", "val"):
+        oem(tmp_path, split)
+    train, val = (record.message for record in caplog.records)
+    assert "train.txt: 2 of 4 images are not there and left out; 1 of xBD, not published" in train
+    assert (
+        "repository: palu-tsunami 1; 1 that are published, so that this copy is not whole: aachen 1" in train
+    )
+    assert train.endswith("e.g. aachen_10.tif")
+    assert "val.txt: 1 of 2 images are not there and left out; 1 of xBD" in val
+    assert "not whole" not in val
+
+
+@pytest.mark.parametrize("listed", [b"", b"\xff\xfe", None])
+def test_without_a_list_of_xbd_no_missing_image_is_said_to_be_of_it(tmp_path, caplog, listed):
+    write_oem(tmp_path)
+    (tmp_path / "aachen" / "images" / "aachen_10.tif").unlink()
+    if listed is not None:
+        (tmp_path / "xbd_files.csv").write_bytes(listed)
+    oem(tmp_path)
+    (line,) = (record.message for record in caplog.records)
+    assert "2 of 4 images are not there and left out: aachen 1, palu-tsunami 1; those of xBD are not" in line
+    assert "any other is missing from this copy" in line
 
 
 def test_a_sample_is_bytes_and_labels_of_one_grid(tmp_path):
@@ -144,13 +178,58 @@ def test_labels_without_a_crs_lie_where_their_radar_image_lies(tmp_path):
     assert set(sample["mask"].unique().tolist()) == {OEM_BUILDING, OEM_WATER}
 
 
-def test_images_without_a_crs_are_read_and_lie_nowhere(tmp_path):
+def test_images_without_a_crs_are_read_and_lie_nowhere_which_is_told_once(tmp_path, caplog):
     write_dfc(tmp_path)
     sar, _ = picture(0, num_bands=1, labels=(8, 6))
     write_tif(tmp_path / "val" / "sar_images" / "ValArea_001.tif", sar, crs=None)
-    sample = dfc(tmp_path, "val")[0]
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            sample = dfc(tmp_path, "val")[0]
+        dfc(tmp_path)
     assert sample["crs"] == 0
     assert sample["bounds"].isnan().all()
+    (line,) = [record.message for record in caplog.records]
+    assert "dfc2025, split val: 1 of 2 images have no CRS: ValArea_001; they have no coordinates" in line
+    assert "bounds are NaN, and data.fold and `noldo folds` refuse them" in line
+
+
+@pytest.mark.parametrize(
+    ("crs", "east_m", "words"),
+    [
+        ("EPSG:32632", 0, r"in EPSG:32632, but its image .*sar_images/TrainArea_001\.tif in EPSG:32631"),
+        ("EPSG:32631", 0.5, r"lies 1 px beside its image .*sar_images/TrainArea_001\.tif"),
+        ("EPSG:32631", -300, r"lies 600 px beside its image .*sar_images/TrainArea_001\.tif"),
+    ],
+)
+def test_a_label_that_lies_elsewhere_than_its_image_is_one_line_with_both_files(tmp_path, crs, east_m, words):
+    write_dfc(tmp_path)
+    _, label = picture(0, num_bands=1, labels=(OEM_BUILDING, OEM_WATER))
+    path = tmp_path / "train" / "labels" / "TrainArea_001.tif"
+    write_tif(path, label, crs=crs, at=(east_m, 0))
+    one_line(RasterError, rf"labels/TrainArea_001\.tif: {words}", lambda: dfc(tmp_path)[0])
+
+
+def test_a_label_may_be_beside_its_image_by_what_rounding_does_and_one_without_a_crs_lies_where_it_lies(
+    tmp_path,
+):
+    write_dfc(tmp_path)
+    _, label = picture(0, num_bands=1, labels=(OEM_BUILDING, OEM_WATER))
+    path = tmp_path / "train" / "labels" / "TrainArea_001.tif"
+    whole = dfc(tmp_path)[0]["mask"]
+    for crs, east_m in (("EPSG:32631", 0.05), (None, 300)):
+        write_tif(path, label, crs=crs, at=(east_m, 0))
+        assert torch.equal(dfc(tmp_path)[0]["mask"], whole)
+
+
+def test_a_label_with_pixels_of_another_size_lies_elsewhere():
+    image = Place(40, 40, "EPSG:32631", (0.5, 0, 500_000, 0, -0.5, 5_000_000))
+    coarse = replace(image, transform=(0.51, 0, 500_000, 0, -0.5, 5_000_000))
+    paths = {"label_path": Path("label.tif"), "image_path": Path("image.tif")}
+    one_line(
+        RasterError,
+        r"label\.tif: lies 0\.8 px beside its image image\.tif",
+        lambda: require_same_place(coarse, image, **paths),
+    )
 
 
 def test_rgb_of_the_contest_is_there_for_train_alone(tmp_path):
@@ -330,7 +409,7 @@ def test_labels_that_a_network_made_are_class_ids_whatever_the_data_sets_own_num
         with rasterio.open(path) as file:
             numbers = file.read()
         ids = np.where(numbers == 0, 255, numbers - 1).astype(np.uint8)
-        write_tif(other / "train" / "truth" / path.name, ids)
+        write_tif(other / "train" / "truth" / path.name, ids, crs=None)
     own, made = (
         open_tiles(root, layout="nyc", split="train", modalities=("aerial",), label_store=store)
         for store in (None, other)

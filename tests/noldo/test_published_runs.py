@@ -146,7 +146,7 @@ def test_runs_are_the_same_with_workers_that_read(contest, contest_run, tmp_path
 def test_a_wrong_file_that_a_worker_reads_is_one_line_in_a_terminal(tmp_path, capsys):
     root = write_dfc(tmp_path / "contest")
     for path in (root / "train" / "labels").iterdir():
-        write_tif(path, np.full((1, SIDE, SIDE), 77, np.uint8))
+        write_tif(path, np.full((1, SIDE, SIDE), 77, np.uint8), crs=None)
     wanted = recipe(
         "transfer", root, "dfc2025", data={"num_workers": 1}, modality="sar_amplitude", judged_split="val"
     )

@@ -43,3 +43,14 @@ def test_every_known_figure_of_the_other_two_papers_says_what_became_of_it():
     for paper in {row["paper"] for row in rows}:
         figures = [row for row in rows if row["paper"] == paper and row["value"]]
         assert f"| {paper} | {len(figures)} |" in docs
+
+
+def test_a_phase_is_told_only_where_the_figure_has_one():
+    """Manual labels exist for val and test alone, and neither they nor the shares of classes are known to be of one split."""
+    with (FOLDER / "paper" / "other_papers.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["phase"] for row in rows} == {"val", "test", ""}
+    of_all = [row for row in rows if row["what"].startswith(("pseudo-labels against manual", "share of"))]
+    assert len(of_all) == 17
+    assert {row["phase"] for row in of_all} == {""}
+    assert all(row["phase"] for row in rows if row["value"] and row not in of_all)
