@@ -23,7 +23,7 @@ TTA (`test_views.py`)
 Smoke test: here, slow.
 """
 
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 import pytest
@@ -35,9 +35,8 @@ from noldo.method.confidence import log_probabilities
 from noldo.method.robust_losses import PixelMean, symmetric_cross_entropy
 from noldo.method.smoothing import smoothed_target
 from noldo.method.trust import trust_weights
-from noldo.training.runs import run_recipe
+from noldo.scores import scores_of
 from noldo.training.teacher import Teacher
-from tests.noldo.training_set import TRAIN, transfer_recipe, write_training_set
 
 CLASSES = 4
 
@@ -99,31 +98,88 @@ def test_sce_of_a_batch_is_the_pixel_weighted_mean_of_that_of_its_images():
     torch.testing.assert_close(whole, (alone * sizes).sum() / sizes.sum())
 
 
+# ---- smoke test -----------------------------------------------------------------------------------------------------
+
+CLASS_DB = torch.tensor([-20.0, -14.0, -8.0])
+"""Backscatter of three classes in the first region."""
+
+BRIGHTER_DB, SPECKLE_DB = torch.tensor([0.0, -3.0]), torch.tensor([2.0, 3.0])
+"""Of two regions: how much brighter, and the standard deviation."""
+
+TILE_PX, NUM_TRAIN, NUM_JUDGED = 32, 64, 32
+
+TOLERANCE = 0.03
+"""Of mIoU, and no score of SCE widens it: two standard deviations of the difference of two means of three seeds.
+
+Measured, seeds 0 to 11: CE 0.889 with a standard deviation of 0.017, SCE 0.899 with 0.020; by three seeds SCE is ahead by 0.010, 0.013,
+0.003 and 0.014.
+"""
+
+
+def radar_tiles(num: int, *, seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """(N, 1, Y, X) backscatter about 0, (N, Y, X) true classes in squares of 8 px, and (N,) the region, which alternates."""
+    generator = drawn(seed)
+    coarse = torch.randint(0, len(CLASS_DB), (num, TILE_PX // 8, TILE_PX // 8), generator=generator)
+    truth = coarse.repeat_interleave(8, dim=1).repeat_interleave(8, dim=2)
+    region = torch.arange(num) % 2
+    speckle = SPECKLE_DB[region, None, None] * torch.randn(truth.shape, generator=generator)
+    backscatter = CLASS_DB[truth] + BRIGHTER_DB[region, None, None] + speckle
+    return (backscatter[:, None] + 15) / 6, truth, region
+
+
+def pseudo_labels(truth: torch.Tensor, region: torch.Tensor) -> torch.Tensor:
+    """What a teacher of the first region says: in the second, darker one it takes 40 % of the middle class, in squares of 4 px, for the
+    dark one."""
+    num, side = len(truth), TILE_PX // 4
+    taken = torch.rand(num, side, side, generator=drawn(2)) < 0.4
+    taken = taken.repeat_interleave(4, dim=1).repeat_interleave(4, dim=2)
+    return torch.where(taken & (truth == 1) & (region[:, None, None] == 1), 0, truth)
+
+
+def radar_network() -> nn.Module:
+    """Three layers that see 9 x 9 px, and one to tell classes."""
+
+    def layer(num_in: int, dilation: int) -> nn.Module:
+        convolution = nn.Conv2d(num_in, 16, 3, padding=dilation, dilation=dilation)
+        return nn.Sequential(convolution, nn.BatchNorm2d(16), nn.ReLU())
+
+    return nn.Sequential(layer(1, 1), layer(16, 1), layer(16, 2), nn.Conv2d(16, len(CLASS_DB), 1))
+
+
+def miou_after_training(*, beta: float, seed: int, steps: int = 100) -> float:
+    """mIoU by the truth of other tiles of both regions, of a network that learnt pseudo-labels by SCE(1, beta): CE if that is 0."""
+    image, truth, region = radar_tiles(NUM_TRAIN, seed=1)
+    labels = pseudo_labels(truth, region).to(torch.uint8)
+    loss = PixelMean(partial(symmetric_cross_entropy, alpha=1.0, beta=beta))
+    torch.manual_seed(seed)
+    network, generator = radar_network(), drawn(seed)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=1e-2)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    for _ in range(steps):
+        batch = torch.randperm(NUM_TRAIN, generator=generator)[:8]
+        target = smoothed_target(labels[batch], num_classes=len(CLASS_DB), smoothing=None)
+        log_q = log_probabilities(network(image[batch]))
+        optimiser.zero_grad()
+        loss(log_q, target, weights_NHW=torch.ones(labels[batch].shape)).backward()
+        optimiser.step()
+        schedule.step()
+    image, truth, _ = radar_tiles(NUM_JUDGED, seed=3)
+    with torch.no_grad():
+        predicted = network.eval()(image).argmax(dim=1)
+    counts = torch.zeros(len(CLASS_DB), len(CLASS_DB), dtype=torch.int64)
+    counts.index_put_((truth, predicted), torch.tensor(1), accumulate=True)
+    return scores_of(counts.numpy(), absent="skip").mean_iou
+
+
 @pytest.mark.slow
-def test_with_two_fifths_of_one_class_mislabelled_sce_is_not_worse_than_ce_by_more_than_seed_noise(
-    tmp_path: Path,
-):
-    """Two classes in Sentinel-1 under speckle; of the brighter one 40 % of the labels in train say the other."""
+def test_with_two_fifths_of_one_class_mislabelled_sce_is_not_worse_than_ce_by_more_than_seed_noise():
+    """Two regions of other brightness and speckle, pseudo-labels that are wrong in one class of the second."""
     torch.set_num_threads(1)
-
-    def spoil(pixels: dict[str, np.ndarray], rows: dict[str, np.ndarray]) -> None:
-        random = np.random.default_rng(3)
-        backscatter = pixels["s1_grd_10m"]
-        backscatter[:] = backscatter + random.normal(0, 600, backscatter.shape).astype(np.int16)
-        for row in TRAIN:
-            labels = pixels["dynamic_world_10m"][row]
-            labels[(labels == 4) & (random.random(labels.shape) < 0.4)] = 0
-
-    store = write_training_set(tmp_path / "set", then=spoil)
-    scores: dict[str, list[float]] = {}
-    for name in ("ce", "sce"):
-        for seed in (1, 2, 3):
-            loss = {"name": name} if name == "ce" else {"name": name, "alpha": 1.0, "beta": 1.0}
-            recipe = transfer_recipe(
-                store.root, modality="s1_grd", loss=loss, dice=False, seed=seed, epochs=20, val_epochs=20
-            )
-            result = run_recipe(recipe, out=tmp_path / f"{name}-{seed}")
-            scores.setdefault(name, []).append(result["scores_of_present_classes"]["miou"])
-    seed_noise = np.ptp(scores["ce"]) + np.ptp(scores["sce"])
-    assert np.mean(scores["sce"]) >= np.mean(scores["ce"]) - seed_noise, scores
-    assert np.mean(scores["sce"]) > 0.4, scores  # it learnt something: all of one class has about a quarter
+    _, truth, region = radar_tiles(NUM_TRAIN, seed=1)
+    of_class = (truth == 1) & (region[:, None, None] == 1)
+    wrong = pseudo_labels(truth, region) != truth
+    assert wrong[of_class].float().mean() == pytest.approx(0.4, abs=0.03)
+    assert not wrong[~of_class].any()
+    ce, sce = (np.mean([miou_after_training(beta=beta, seed=seed) for seed in range(3)]) for beta in (0, 1))
+    assert ce > 0.75  # it learnt something: all of one class has a ninth
+    assert sce >= ce - TOLERANCE

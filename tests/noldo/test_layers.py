@@ -14,7 +14,7 @@ import torch
 from noldo.__main__ import main
 from noldo.errors import CheckpointError, ConfigError
 from noldo.label_store import write_label_store
-from noldo.layers.comparing import Asked, compare_layers
+from noldo.layers.comparing import Asked, compare_layers, scene_of
 from noldo.layers.findings import Finding, is_alike
 from noldo.layers.stages import LAYERS, outputs_of, with_layer
 from noldo.layers.subjects import Subject, read_subjects
@@ -25,6 +25,7 @@ from noldo.models.frameworks import segmentation_network
 from noldo.paths import find_subset
 from noldo.training.runs import run_recipe
 from tests.noldo.made_up_data_set import DataSet
+from tests.noldo.published_tiles import write_nyc
 from tests.noldo.training_set import SIDE, pretrain_recipe, write_training_set
 
 NUM_CLASSES = 9
@@ -134,16 +135,18 @@ def test_layers_are_all_of_the_network_and_none_of_it_twice():
         assert torch.equal(outputs["head"][..., :70, :64], logits)
 
 
+SHORT: dict[str, Any] = {"epochs": 1, "val_epochs": 1, "batch_size": 4}
+
+
 @pytest.fixture(scope="module")
 def brief(store: DataSet, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Runs of a step or two."""
     root = tmp_path_factory.mktemp("brief")
-    short: dict[str, Any] = {"epochs": 1, "val_epochs": 1, "batch_size": 4}
     return {
-        "one": run(store, root / "one", seed=1, **short),
-        "two": run(store, root / "two", seed=2, **short),
-        "coarse": run(store, root / "coarse", seed=1, data={"legend": "cover_2"}, **short),
-        "still": run(store, root / "still", seed=5, **short, optimiser={"lr": 1e-30, "weight_decay": 0}),
+        "one": run(store, root / "one", seed=1, **SHORT),
+        "two": run(store, root / "two", seed=2, **SHORT),
+        "coarse": run(store, root / "coarse", seed=1, data={"legend": "cover_2"}, **SHORT),
+        "still": run(store, root / "still", seed=5, **SHORT, optimiser={"lr": 1e-30, "weight_decay": 0}),
     }
 
 
@@ -204,7 +207,6 @@ def test_the_same_call_finds_the_same(brief, tmp_path):
 
 
 def test_a_transplanted_layer_stays_as_it_was_and_all_others_learn(brief, tmp_path):
-    from noldo.layers.comparing import scene_of
     from noldo.layers.transplants import grafted, trained_and_judged
     from noldo.training.run_folder import RunFolder
 
@@ -271,3 +273,60 @@ def test_clean_runs_have_to_be_of_the_classes_that_they_are_judged_by(store, bri
     ):
         compare_layers([brief["coarse"]], [brief["one"], brief["two"]], asked=asked, out=tmp_path / "found")
     assert not (tmp_path / "found").exists()
+
+
+def counts_of(findings: tuple[Finding, ...]) -> dict[tuple[str, str], int]:
+    """How many findings there are of each measure and group."""
+    counts: dict[tuple[str, str], int] = defaultdict(int)
+    for one in findings:
+        counts[one.measure, one.labels] += 1
+    return counts
+
+
+def test_labels_of_another_store_are_clean_ones_for_those_of_the_store(store, brief, tmp_path):
+    """Truth says the other of the two classes, so that one sees which of them is judged by."""
+    source = SourceRecord(product="truth", collection="made up", licence="CC0 1.0", attribution="Made up.")
+    write_label_store(
+        find_subset(store.root), tmp_path / "truth", product="truth", source=source, provenance={},
+        maps=lambda row: np.where(store.pixels["dynamic_world_10m"][row] == 4, 0, 4).astype(np.uint8),
+    )  # fmt: skip
+    data = {"label_source": "truth", "label_store": str(tmp_path / "truth")}
+    clean = [run(store, tmp_path / f"clean-{seed}", seed=seed, data=data, **SHORT) for seed in (1, 2)]
+    asked = Asked(without=("similarity", "transplant"))
+    noisy_first, clean_first = (
+        next(one for one in read_subjects([brief["one"]], clean) if one.folder == folder)
+        for folder in (brief["one"], clean[0])
+    )
+    by_store, by_truth = (scene_of(one, asked).open("val")[0]["mask"] for one in (noisy_first, clean_first))
+    assert torch.equal(by_truth, 4 - by_store)
+    found = compare_layers([brief["one"]], clean, asked=asked, out=tmp_path / "found")
+    group = "default labels, labels of the store"
+    assert f"| layer | clean | {group} | untrained |" in found.markdown
+    assert "no reset is judged" not in found.markdown  # truth and Dynamic World have the same classes
+    counts = counts_of(found.findings)
+    assert counts["probe_miou", "clean"] == 2 * len(LAYERS)
+    assert counts["probe_miou", group] == len(LAYERS)
+    assert counts["reset_miou", group] == len(LAYERS) + 1
+
+
+def test_tiles_of_two_sources_of_labels_with_other_classes_are_compared(tmp_path):
+    tiles = write_nyc(tmp_path / "nyc")
+
+    def learnt(source: str, seed: int) -> Path:
+        data = {"store": str(tiles), "layout": "nyc", "label_source": source, "num_workers": 0}
+        recipe = pretrain_recipe(
+            tiles,
+            **{**SHORT, "data": data, "modalities": ["aerial"], "encoder": "resnet18", "seed": seed},
+            method={"selection": None, "smoothing": None},
+            augmentation={"crop_px": 32},
+        )
+        run_recipe(recipe, out=tmp_path / f"{source}-{seed}")
+        return tmp_path / f"{source}-{seed}"
+
+    clean, noisy = [learnt("truth", seed) for seed in (1, 2)], learnt("noisy", 1)
+    found = compare_layers([noisy], clean, asked=Asked(without=("transplant",)), out=tmp_path / "found")
+    assert "Of noisy no reset is judged: those runs learnt other classes." in found.markdown
+    counts = counts_of(found.findings)
+    assert (counts["cka", "clean"], counts["cka", "noisy"]) == (len(LAYERS), len(LAYERS))
+    assert counts["probe_miou", "noisy"] == len(LAYERS)
+    assert (counts["reset_miou", "clean"], counts["reset_miou", "noisy"]) == (2 * (len(LAYERS) + 1), 0)
