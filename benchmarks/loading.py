@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -57,45 +58,30 @@ class ByZarr(Dataset[dict[str, Any]]):
         return self._num
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        if not self._arrays:
-            import zarr
-
-            group = zarr.open_group(self._store, mode="r")
-            self._arrays = {spec.name: group[spec.name] for spec in self._specs}
+        self._arrays = self._arrays or self._opened()
         season = index % self._num_seasons
-        return {
-            spec.name: torch.from_numpy(
-                np.asarray(self._arrays[spec.name][(index,) if spec.is_label else (index, season)])
-            )
-            for spec in self._specs
-        }
+        places = {spec.name: (index,) if spec.is_label else (index, season) for spec in self._specs}
+        return {name: torch.from_numpy(values) for name, values in self._read(places).items()}
+
+    def _opened(self) -> dict[str, Any]:
+        import zarr
+
+        group = zarr.open_group(self._store, mode="r")
+        return {spec.name: group[spec.name] for spec in self._specs}
+
+    def _read(self, places: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+        return {name: np.asarray(self._arrays[name][place]) for name, place in places.items()}
 
 
-class ByTensorStore(Dataset[dict[str, Any]]):
+class ByTensorStore(ByZarr):
     """The same with tensorstore, one thread a worker: there is a worker for each core."""
 
-    def __init__(self, store: Path) -> None:
-        import tensorstore  # noqa: F401 - told at once if it is absent
+    def _opened(self) -> dict[str, Any]:
+        return open_tensorstore(self._store, self._specs)
 
-        layout = StoreReader.open(store).layout
-        self._store, self._specs, self._num = store, layout.specs, layout.num_locations
-        self._num_seasons = len(layout.season_names)
-        self._arrays: dict[str, Any] = {}
-
-    def __len__(self) -> int:
-        return self._num
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        if not self._arrays:
-            self._arrays = open_tensorstore(self._store, self._specs)
-        season = index % self._num_seasons
-        pending = {
-            spec.name: (
-                self._arrays[spec.name][index] if spec.is_label else self._arrays[spec.name][index, season]
-            ).read()
-            for spec in self._specs
-        }
-        return {name: torch.from_numpy(one.result()) for name, one in pending.items()}
+    def _read(self, places: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+        pending = {name: self._arrays[name][place].read() for name, place in places.items()}
+        return {name: one.result() for name, one in pending.items()}
 
 
 class ByMemoryMap(Dataset[dict[str, Any]]):
@@ -165,9 +151,9 @@ def compare(store: Path, scratch: Path, *, passes: int) -> dict[str, Any]:
         "DataLoader(2) on zarr-python": _data_loader(ByZarr(store), order),
         "DataLoader(2) on decoded memory maps": _data_loader(ByMemoryMap(store, scratch), order),
     }
-    try:
+    if find_spec("tensorstore"):
         ways["DataLoader(2) on tensorstore"] = _data_loader(ByTensorStore(store), order)
-    except ImportError:
+    else:
         print("tensorstore is not installed: that row is left out", file=sys.stderr)
     count = len(order) * BATCH
     per_s = {name: count / seconds for name, seconds in _best(ways, passes=passes).items()}
