@@ -167,7 +167,9 @@ def page(record: dict[str, Any]) -> str:
         + f": {record['locations']} made-up locations of four seasons, batches of {record['batch']}; the fastest of {record['passes']} passes.\n\n"
         + table(["ratio", "found", "goal"], goals)
         + "\n"
-        + table(["way", "MB/s", "bytes from the disk / bytes needed", "processors busy"], speeds)
+        + table(
+            ["way", "MB/s", "bytes from the disk / bytes needed", "processors of the machine, busy"], speeds
+        )
         + f"\nThe loader gave {record['samples_per_s']:,.0f} samples/s.\n"
         + doubt
     )

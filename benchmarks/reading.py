@@ -21,6 +21,7 @@ import numpy as np
 from benchmarks import made_up_store
 from benchmarks.records import headline, keep, machine, table, versions
 from benchmarks.turns import best_seconds
+from noldo.codecs import ChunkCodec
 from noldo.metadata import codec_of, grid_of
 from noldo.products import ArraySpec
 from noldo.reader import StoreReader
@@ -34,6 +35,9 @@ TARGETS = {
 }
 MOST_AMPLIFICATION = 1.01
 """T8: bytes read of bytes needed, at most."""
+
+Stored = tuple[ChunkCodec, bytes, str]
+"""A chunk in memory: its codec, its bytes and its product."""
 
 Read = Callable[[int, int], list[np.ndarray]]
 """Row and season to one array a product."""
@@ -73,9 +77,9 @@ def compare(store: Path, *, repeats: int) -> dict[str, Any]:
             for one, other in zip(expected, read(row, season), strict=True):
                 np.testing.assert_array_equal(one, other, err_msg=name)
     chunks = _stored_chunks(reader, order)
-    into = _into(reader)
+    into, outs = _into(reader), _outs(reader)
     turns: dict[str, Callable[[], None]] = {
-        "decoding alone": lambda: _decode(chunks),
+        "decoding alone": lambda: _decode(chunks, outs),
         "reader, into arrays": lambda: _each(into, order),
         **{name: _turn(read, order) for name, read in ways.items()},
     }
@@ -84,7 +88,7 @@ def compare(store: Path, *, repeats: int) -> dict[str, Any]:
     threaded = best_seconds(
         {f"{threads} threads": _threaded(pool, reader, order, threads) for threads, pool in pools.items()}
         | {
-            f"decoding alone, {threads} threads": _decode_threaded(pool, chunks, threads)
+            f"decoding alone, {threads} threads": _decode_threaded(pool, reader, chunks, threads)
             for threads, pool in pools.items()
         },
         repeats=repeats,
@@ -118,18 +122,21 @@ def _reader(reader: StoreReader) -> Read:
 def _into(reader: StoreReader) -> Callable[[int, int], None]:
     """The same into arrays that are there already, as a loader has them."""
     seasons = range(len(reader.layout.season_names))
-    outs = {
-        spec.name: np.empty(
-            (len(seasons) if spec.is_label else 1, *grid_of(spec, reader.layout).item_shape[1:]), spec.dtype
-        )
-        for spec in reader.layout.specs
-    }
+    outs = _outs(reader)
 
     def read(row: int, season: int) -> None:
         for spec in reader.layout.specs:
             reader.read_into(outs[spec.name], spec, row=row, seasons=seasons if spec.is_label else [season])
 
     return read
+
+
+def _outs(reader: StoreReader) -> dict[str, np.ndarray]:
+    """Where one sample goes: an array a product, of the shape of its chunks."""
+    return {
+        spec.name: np.empty(grid_of(spec, reader.layout).chunk_shape, spec.dtype)
+        for spec in reader.layout.specs
+    }
 
 
 def _others(store: Path, specs: Sequence[ArraySpec]) -> dict[str, Read]:
@@ -184,19 +191,15 @@ def open_tensorstore(store: Path, specs: Sequence[ArraySpec]) -> dict[str, Any]:
     }
 
 
-def _stored_chunks(
-    reader: StoreReader, order: Sequence[tuple[int, int]]
-) -> list[tuple[Any, bytes, np.ndarray]]:
-    """Codec, bytes in memory, and where to decode to, of every chunk of the order."""
+def _stored_chunks(reader: StoreReader, order: Sequence[tuple[int, int]]) -> list[Stored]:
+    """Every chunk of the order."""
     layout, found = reader.layout, []
     for row, season in order:
         shard, row_in_shard = divmod(row, layout.locations_per_shard)
         for spec in layout.specs:
-            grid = grid_of(spec, layout)
-            array = reader._array(spec)
-            (stored,) = reader._chunks(array, shard, [grid.chunk_number(row_in_shard, season)])
-            out = np.empty(grid.chunk_shape, spec.dtype)
-            found.append((codec_of(spec, layout.codec), bytes(stored), out))
+            number = grid_of(spec, layout).chunk_number(row_in_shard, season)
+            (stored,) = reader._chunks(reader._array(spec), shard, [number])
+            found.append((codec_of(spec, layout.codec), bytes(stored), spec.name))
     return found
 
 
@@ -211,9 +214,9 @@ def needed_bytes(reader: StoreReader, order: Sequence[tuple[int, int]]) -> int:
     return total
 
 
-def _decode(chunks: Sequence[tuple[Any, bytes, np.ndarray]]) -> None:
-    for codec, stored, out in chunks:
-        codec.decode(stored, out, where="memory")
+def _decode(chunks: Sequence[Stored], outs: dict[str, np.ndarray]) -> None:
+    for codec, stored, name in chunks:
+        codec.decode(stored, outs[name], where="memory")
 
 
 def _each(read: Callable[[int, int], object], order: Sequence[tuple[int, int]]) -> None:
@@ -238,12 +241,13 @@ def _threaded(
 
 
 def _decode_threaded(
-    pool: ThreadPoolExecutor, chunks: Sequence[tuple[Any, bytes, np.ndarray]], threads: int
+    pool: ThreadPoolExecutor, reader: StoreReader, chunks: Sequence[Stored], threads: int
 ) -> Callable[[], None]:
     shares = [chunks[first::threads] for first in range(threads)]
+    outs = [_outs(reader) for _ in range(threads)]
 
     def turn() -> None:
-        list(pool.map(_decode, shares))
+        list(pool.map(_decode, shares, outs))
 
     return turn
 

@@ -200,7 +200,7 @@ def _recipe(store: Path, settings: Settings) -> PretrainRecipe:
 
 def _feed(recipe: PretrainRecipe, store: Path, settings: Settings) -> Feed:
     samples = NoldoS12(store, labels="all", seed=recipe.seed)
-    samples.set_transform(with_largest_label)
+    samples.set_transform(with_largest_label, keeps_nothing=True)
     return make_feed(
         cast(Any, Repeated(samples, settings.steps * settings.batch)),
         None,

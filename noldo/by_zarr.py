@@ -1,15 +1,18 @@
 """Arrays that are stored otherwise than by this format: other codecs, chunks or shards.
 
 zarr-python reads them all, only slower than `noldo.reader` reads its own; so a store may be written anew with another codec, and still be
-learnt from. What the specification says of chunks that are not there holds for them: they are no data.
+learnt from. What the specification says of chunks that are not there holds for them: they are the fill value, which is no data. They are read
+where they are, without copies (`noldo.staging`).
 """
 
+import os
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from noldo.errors import ChunkCorruptError, StoreError
+from noldo.errors import ChunkCorruptError, NoldoError, StoreError
 
 if TYPE_CHECKING:
     import zarr
@@ -42,9 +45,10 @@ class ByZarr:
     def __init__(self, where: str) -> None:
         self._where = where
         self._group: zarr.Group | None = None
+        self._pid = 0
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_where": self._where, "_group": None}
+        return {"_where": self._where, "_group": None, "_pid": 0}
 
     def whole(self, name: str) -> np.ndarray:
         """All values of an array.
@@ -62,7 +66,7 @@ class ByZarr:
         Raises
         ------
         StoreError
-            If the array can't be opened or read.
+            If the store can't be reached, or the array can't be opened or read.
         ChunkCorruptError
             If a chunk can't be decoded.
         """
@@ -73,30 +77,53 @@ class ByZarr:
     def _values(self, name: str, selection: Any) -> np.ndarray:
         where = f"{self._where}/{name}"
         try:
-            array: Any = self._opened()[name]
-        except Exception as error:
+            with self._reaching():
+                array: Any = self._opened()[name]
+        except NoldoError:
+            raise
+        except Exception as error:  # zarr raises what it likes
             raise StoreError(
                 f"{where}: can't be opened with zarr ({_in_a_line(error)}); it is not stored as this format is"
             ) from error
         try:
-            return np.asarray(array[selection])
-        except (
-            Exception
-        ) as error:  # codecs raise what they like, also errors of the system's kind, without its number
+            with self._reaching():
+                return np.asarray(array[selection])
+        except NoldoError:
+            raise
+        except Exception as error:
+            # Codecs raise what they like, also errors of the system's kind, without its number.
             if isinstance(error, MemoryError) or getattr(error, "errno", None) is not None:
                 raise StoreError(f"{where}: can't be read ({_in_a_line(error)})") from error
             raise ChunkCorruptError(f"{where}: can't be decoded by zarr ({_in_a_line(error)})") from error
+
+    @property
+    def _is_remote(self) -> bool:
+        return "://" in self._where
+
+    def _reaching(self) -> AbstractContextManager[None]:
+        """Errors of an object store are told as such."""
+        if not self._is_remote:
+            return nullcontext()
+        from noldo.remote import told_in_one_line
+
+        return told_in_one_line(self._where)
 
     def _opened(self) -> "zarr.Group":
         if self._group is None:
             import zarr
 
-            if "://" in self._where:
+            if self._is_remote:
                 from noldo.remote import zarr_store
 
                 self._group = zarr.open_group(zarr_store(self._where), mode="r")
             else:
                 self._group = zarr.open_group(self._where, mode="r")
+            self._pid = os.getpid()
+        if self._is_remote and self._pid != os.getpid():
+            raise StoreError(
+                f"{self._where}: opened in another process, whose threads a fork loses; give "
+                "DataLoader(multiprocessing_context='spawn')"
+            )
         return self._group
 
 

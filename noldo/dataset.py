@@ -137,7 +137,7 @@ class NoldoS12(Dataset[Sample]):
         self._images = _chosen_images(self._reader, modalities, bands)
         self._season = _chosen_season(self._reader, season)
         self._seed = seed
-        self._transform = transform
+        self.set_transform(transform)
         self._rows = _kept_rows(self._reader, split, only)
         self._beside = _label_rows(
             self._reader, self._rows["row"], label_store, subset=images.subset, cache=cache
@@ -242,12 +242,28 @@ class NoldoS12(Dataset[Sample]):
         return tuple(name for position, name in enumerate(names) if self._lookup[position] == UNLABELLED)
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that `season="random"` draws for; call it before each epoch, as with samplers."""
+        """Choose the epoch that `season="random"` draws for; call it before each epoch, as with samplers.
+
+        Raises
+        ------
+        ConfigError
+            If it is below 0.
+        """
+        if epoch < 0:
+            raise ConfigError(f"epoch {epoch}: expected 0 or more")
         self._epoch[0] = epoch
 
-    def set_transform(self, transform: Callable[[Sample], Sample] | None) -> None:
-        """Choose what each sample goes through, where that depends on the data set (its legend)."""
-        self._transform = transform
+    def set_transform(
+        self, transform: Callable[[Sample], Sample] | None, *, keeps_nothing: bool = False
+    ) -> None:
+        """Choose what each sample goes through, where that depends on the data set (its legend).
+
+        Parameters
+        ----------
+        keeps_nothing
+            It keeps no sample, and hands tensors on under their own keys only: so it may be given memory that is used again.
+        """
+        self._transform, self._keeps_nothing = transform, keeps_nothing
 
     def __repr__(self) -> str:
         arrays = ", ".join(spec.name for spec, _ in self._images)
@@ -267,12 +283,15 @@ class NoldoS12(Dataset[Sample]):
         Parameters
         ----------
         out
-            Key to a contiguous array of the shape and dtype that the sample has under this key; others are not used.
+            Key to a contiguous array of the shape and dtype that the sample has under this key; others are not used. None is
+            used where a transform might keep it.
 
         Returns
         -------
-        The sample; what `out` has is a view of it, unless a legend or a transform made another tensor.
+        The sample; its tensors are views of `out`, but for those that a legend or a transform made anew.
         """
+        if self._transform is not None and not self._keeps_nothing:
+            out = {}
         if not -len(self) <= index < len(self):
             raise IndexError(f"sample {index} of {len(self)}")
         place = {name: int(array[index]) for name, array in self._rows.items()}

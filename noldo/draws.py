@@ -72,6 +72,8 @@ def _folded(words: np.ndarray) -> np.ndarray:
 
 def _words_of(number: int) -> list[int]:
     """Words of a number, the lowest first; of 0, one."""
+    if number < 0:
+        raise ValueError(f"{number}: expected 0 or more")
     words = [number % _WORD]
     while number := number // _WORD:
         words.append(number % _WORD)

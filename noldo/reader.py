@@ -1,7 +1,7 @@
 """Reading a store, without torch and without zarr-python.
 
 Local files and object stores are read by the same code: a shard's index once, then only the bytes of
-the chunks asked for, decoded straight into the caller's array. Local files stay open, a few hundred of them, and are read at
+the chunks asked for, decoded straight into the caller's array. Local files stay open, some dozens of them, and are read at
 positions: a reader may be used by threads, pickled or forked at any time. A lost shard and a damaged chunk are errors;
 neither ever reads as no data. Arrays that are stored otherwise than by this format are left to zarr-python (`noldo.by_zarr`).
 """
@@ -20,7 +20,7 @@ import numpy as np
 
 from noldo.by_zarr import ByZarr, is_stored_alike
 from noldo.codecs import LABEL_CODEC, ChunkCodec
-from noldo.errors import ChunkCorruptError, ShardMissingError, StoreError
+from noldo.errors import ChunkCorruptError, ShardMissingError, StoreError, StoreFormatError
 from noldo.files import Cache, Files, LocalFiles, Source
 from noldo.metadata import array_documents, codec_of, grid_of
 from noldo.products import ArraySpec
@@ -82,12 +82,12 @@ class StoreReader:
         except FileNotFoundError:
             raise StoreError(f"{files.where}: no store here; give a folder that a build made") from None
         self.layout: StoreLayout = parse_layout(self._group, where=files.where)
-        self.by_zarr = _stored_otherwise(self._group, self.layout)
+        self.by_zarr = _stored_otherwise(self._group, self.layout, where=files.where)
         """Names of arrays that are stored otherwise than by this format."""
         self._zarr = ByZarr(files.where)
         for name in sorted(self.by_zarr):
             _LOG.warning(
-                "%s/%s: stored otherwise than by this format, so zarr-python reads it, more slowly; chunks that are not there are no data",
+                "%s/%s: stored otherwise than by this format, so zarr-python reads it where it is, more slowly; chunks that are not there are no data",
                 files.where, name,
             )  # fmt: skip
         self._arrays: dict[str, _Array] = {}
@@ -290,13 +290,21 @@ class StoreReader:
         return list(map(tuple, parse_index(tail, grid=array.grid, where=where).tolist()))
 
 
-def _stored_otherwise(group: bytes, layout: StoreLayout) -> frozenset[str]:
+def _stored_otherwise(group: bytes, layout: StoreLayout, *, where: str) -> frozenset[str]:
+    """Names of arrays; what they hold has to be of this format all the same."""
     found = json.loads(group)["consolidated_metadata"]["metadata"]
-    return frozenset(
-        name
-        for name, document in array_documents(layout).items()
-        if name in found and not is_stored_alike(found[name], document)
-    )
+    names = set()
+    for name, document in array_documents(layout).items():
+        if name not in found or is_stored_alike(found[name], document):
+            continue
+        for key in ("shape", "data_type", "fill_value"):
+            if found[name].get(key) != document[key]:
+                raise StoreFormatError(
+                    f"{where}/{name}: {key} {found[name].get(key)}, but this format has {document[key]}; store it anew with the same "
+                    "shape, data type, fill value and attributes"
+                )
+        names.add(name)
+    return frozenset(names)
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,8 @@ Slot = dict[str, torch.Tensor]
 class Samples(Protocol):
     """A map-style data set that can be pickled, whose samples are dicts of tensors and whole numbers, all of one shape.
 
-    One that has a method `sample_into(out, index)`, as `NoldoS12` has, is asked to read straight into a slot.
+    One that has a method `sample_into(out, index)`, as `NoldoS12` has, is asked to read straight into a slot: a tensor of the sample is then
+    the array of `out` under the same key, or no part of `out` at all.
     """
 
     def __getitem__(self, index: int, /) -> Any: ...
@@ -255,7 +256,7 @@ class _Server:
                 if message[0] == generation:
                     free.append(message[1])
             filling.append(self._begin(free.popleft(), positions))
-            # One batch is begun while the one before it ends, so that no thread waits for the others.
+            # With three slots or more one batch is begun while the one before it ends, so that no thread waits for the others.
             if len(filling) > 1 and not self._finish(filling.popleft(), generation):
                 return self._after(filling)
         while filling:
@@ -315,13 +316,18 @@ class _Server:
                 )
             if not isinstance(value, torch.Tensor):
                 array[...] = value
-            elif value.data_ptr() != array.__array_interface__["data"][0]:
+            elif not _is_same_memory(value, array):
                 array[...] = value.numpy()
 
     def _sample_into(self, out: Mapping[str, np.ndarray], position: int) -> Mapping[str, Any]:
         into = getattr(self._samples, "sample_into", None)
         found: Mapping[str, Any] = self._samples[position] if into is None else into(out, position)
         return found
+
+
+def _is_same_memory(value: torch.Tensor, array: np.ndarray) -> bool:
+    """Of the same shape; the array is contiguous."""
+    return value.data_ptr() == array.__array_interface__["data"][0] and value.is_contiguous()
 
 
 @dataclass(frozen=True)

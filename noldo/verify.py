@@ -114,7 +114,7 @@ def _check_files(reader: StoreReader, store: Path) -> Iterator[str]:
         path = store / name / "zarr.json"
         if not path.is_file():
             yield f"{path}: missing; run the build again"
-        elif name not in reader.by_zarr and plain(_document(path)) != plain(consolidated.get(name)):
+        elif plain(_document(path)) != plain(consolidated.get(name)):
             yield f"{path}: differs from its copy in the group's zarr.json; delete both and run the build again"
 
 

@@ -133,8 +133,10 @@ class PublishedTiles(Dataset[Sample]):
         """Choose the epoch that crops are drawn for."""
         self._epoch[0] = epoch
 
-    def set_transform(self, transform: Callable[[Sample], Sample] | None) -> None:
-        """Choose what each sample goes through."""
+    def set_transform(
+        self, transform: Callable[[Sample], Sample] | None, *, keeps_nothing: bool = False
+    ) -> None:
+        """Choose what each sample goes through; samples are in memory of their own, whatever it keeps."""
         self._transform = transform
 
     def __repr__(self) -> str:

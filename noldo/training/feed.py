@@ -77,6 +77,7 @@ def make_feed(
             val, data=data, batch_size=batch_size, rank=rank, num_ranks=num_ranks, limit=data.max_val
         )
     return Feed(
+        # The order has positions of `learnt` alone, which are the first ones of `train`.
         train=train_batches(train, order, data=data, batch_size=batch_size),
         order=order,
         set_epoch=train.set_epoch,

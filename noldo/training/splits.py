@@ -65,8 +65,8 @@ class Samples(Protocol):
         """Choose the epoch that seasons and crops are drawn for."""
         ...
 
-    def set_transform(self, transform: Transform | None) -> None:
-        """Choose what each sample goes through."""
+    def set_transform(self, transform: Transform | None, *, keeps_nothing: bool = False) -> None:
+        """Choose what each sample goes through; see `NoldoS12.set_transform`."""
         ...
 
     def __len__(self) -> int: ...
@@ -118,12 +118,11 @@ def open_split(
             data, split=split, modalities=modalities, seed=seed, crop_px=options.get("crop_px")
         )
     transform: Transform = with_largest_label
-    found.set_transform(transform)
     if data.noise is not None and split == "train":
         transform = NoisyLabels(data.noise, num_classes=len(found.legend.classes), seed=seed)
-        found.set_transform(transform)
     if data.ignore_classes:
-        found.set_transform(IgnoredClasses(data.ignore_classes, legend=found.legend, after=transform))
+        transform = IgnoredClasses(data.ignore_classes, legend=found.legend, after=transform)
+    found.set_transform(transform, keeps_nothing=True)
     return found
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,8 +17,9 @@ from zarr.codecs import GzipCodec
 
 from noldo.dataset import NoldoS12
 from noldo.digest import digest
-from noldo.errors import ChunkCorruptError, StoreError
+from noldo.errors import ChunkCorruptError, StoreError, StoreFormatError
 from noldo.reader import StoreReader
+from noldo.remote import object_store
 from noldo.verify import verify
 from tests.noldo.made_up_data_set import DataSet, write_data_set
 
@@ -110,6 +112,60 @@ def test_verify_says_what_it_cannot_check_and_nothing_else(anew: DataSet) -> Non
 
 def test_the_digest_is_of_values_and_so_the_same(anew: DataSet, data_set: DataSet) -> None:
     assert digest(anew.root) == digest(data_set.root)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        ("s1_grd_10m", {"fill_value": 0}, "fill_value 0, but this format has -32768"),
+        ("s1_grd_10m", {"shape": (10, 3, 2, 1, 1)}, r"shape \[10, 3, 2, 1, 1\], but this format has"),
+        ("status", {"dtype": "int16"}, "data_type int16, but this format has uint8"),
+    ],
+)
+def test_what_an_array_holds_has_to_be_of_the_format(
+    tmp_path: Path, name: str, change: dict[str, Any], words: str
+) -> None:
+    found = write_data_set(tmp_path)
+    old: Any = zarr.open_array(found.store / name, mode="r")
+    attributes, names = dict(old.attrs), old.metadata.dimension_names
+    how = {"shape": old.shape, "dtype": old.dtype, "fill_value": old.fill_value, **change}
+    group = zarr.open_group(found.store, mode="r+", use_consolidated=False)
+    group.create_array(name, attributes=attributes, dimension_names=names, overwrite=True, **how)
+    consolidate(found.store)
+    with pytest.raises(StoreFormatError, match=words):
+        StoreReader.open(found.store)
+
+
+def test_behind_a_url_it_is_read_too_and_an_unreachable_store_is_no_damage(
+    anew: DataSet, data_set: DataSet, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import obstore
+    from obstore.exceptions import GenericError
+
+    store = object_store(bucket)
+    for file in (path for path in anew.root.rglob("*") if path.is_file()):
+        obstore.put(store, file.relative_to(anew.root).as_posix(), file.read_bytes())
+    samples = NoldoS12(bucket, split=None, season=1)
+    expected = NoldoS12(data_set.root, split=None, season=1)
+    assert torch.equal(samples[3]["s1_grd_10m"], expected[3]["s1_grd_10m"])
+    assert torch.equal(samples[3]["mask"], expected[3]["mask"])
+
+    async def lost(*_: object, **__: object) -> None:
+        raise GenericError("error sending request: connection refused")
+
+    monkeypatch.setattr("zarr.storage.ObjectStore.get", lost)
+    with pytest.raises(StoreError, match="can't be reached") as told:
+        samples[4]
+    assert not isinstance(told.value, ChunkCorruptError)
+
+
+def test_an_index_in_the_group_that_is_older_than_the_array_is_told_by_verify(tmp_path: Path) -> None:
+    found = write_data_set(tmp_path)
+    store_anew(found.store, "s1_grd_10m", chunks=(1, 1, 2, 4, 4), **WITH_GZIP)
+    group = (found.store / "zarr.json").read_bytes()
+    store_anew(found.store, "s1_grd_10m", chunks=(1, 3, 2, 12, 12), shards=None)
+    (found.store / "zarr.json").write_bytes(group)
+    assert any("s1_grd_10m/zarr.json: differs from its copy" in line for line in verify(found.root).problems)
 
 
 def test_damage_is_one_line_that_names_the_array(tmp_path: Path) -> None:

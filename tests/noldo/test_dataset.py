@@ -152,6 +152,30 @@ def test_seasons_are_the_same_forever(data_set: DataSet) -> None:
     assert seasons_of(data_set, seed=7, epoch=3) == [2, 2, 0, 0, 0, 1, 0, 0]
 
 
+def test_an_epoch_below_0_is_refused(data_set: DataSet) -> None:
+    with pytest.raises(ConfigError, match="epoch -1: expected 0 or more"):
+        NoldoS12(data_set.root).set_epoch(-1)
+
+
+def test_seasons_are_those_that_numpy_draws_for_seed_epoch_and_id(data_set: DataSet) -> None:
+    samples = NoldoS12(data_set.root, split=None, seed=9)
+    for epoch in (0, 4, 1):
+        samples.set_epoch(epoch)
+        for index, number in enumerate(samples.ids.tolist()):
+            word = np.random.SeedSequence([9, epoch, number]).generate_state(1)[0]
+            assert samples[index]["season"] == word % len(samples.season_names)
+            assert samples[index - len(samples)]["season"] == samples[index]["season"]
+
+
+def test_a_transform_is_given_memory_of_its_own_unless_it_keeps_nothing(data_set: DataSet) -> None:
+    samples = NoldoS12(data_set.root, split=None, season=0)
+    for keeps_nothing in (False, True):
+        samples.set_transform(lambda sample: sample, keeps_nothing=keeps_nothing)
+        out = {"mask": np.zeros((12, 12), np.uint8)}
+        found = samples.sample_into(out, 0)["mask"]
+        assert np.shares_memory(found.numpy(), out["mask"]) == keeps_nothing
+
+
 def test_the_transform_makes_the_sample(data_set: DataSet) -> None:
     samples = NoldoS12(data_set.root, transform=lambda sample: {"only": sample["id"]})
     assert samples[0] == {"only": 100}

@@ -102,6 +102,73 @@ def test_the_reader_ends_with_the_loader(data_set: DataSet) -> None:
         time.sleep(0.05)
 
 
+def turned(sample):
+    return {**sample, "s2_l1c_10m": sample["s2_l1c_10m"].transpose(-1, -2)}
+
+
+def swapped(sample):
+    return {
+        **sample,
+        "s1_grd_10m": sample["s1_grd_10m"].flip(0),
+        "also": sample["mask"],
+        "mask": sample["mask"] * 0,
+    }
+
+
+class WithAnEarlierOne:
+    """Mixes in the sample before, as copies and pastes of objects do."""
+
+    def __init__(self):
+        self._earlier = None
+
+    def __call__(self, sample):
+        earlier, self._earlier = self._earlier, sample
+        return (
+            sample if earlier is None else {**sample, "mask": torch.maximum(sample["mask"], earlier["mask"])}
+        )
+
+
+@pytest.mark.parametrize(
+    "transform", [turned, swapped, WithAnEarlierOne()], ids=["turned", "swapped", "kept"]
+)
+def test_a_transform_may_turn_exchange_and_keep_what_it_is_given(data_set: DataSet, transform) -> None:
+    samples = NoldoS12(data_set.root, split=None, season=1, transform=transform)
+    plain = NoldoS12(data_set.root, split=None, season=1)
+    batches = [[one] for one in (0, 3, 1, 2, 4, 5, 6, 7)] * 3
+    again = WithAnEarlierOne() if isinstance(transform, WithAnEarlierOne) else transform
+    expected = [
+        {name: torch.as_tensor(value)[None] for name, value in again(plain[index]).items()}
+        for (index,) in batches
+    ]
+    samples[0]
+    loader = RingLoader(samples, batches=batches, batch_size=1, num_threads=1, num_slots=2)
+    found = copies(loader)
+    loader.close()
+    if isinstance(transform, WithAnEarlierOne):
+        found, expected = found[1:], expected[1:]  # the first one was looked at before
+    assert same(found, expected)
+
+
+class Turned:
+    """A data set that says itself where its samples go, and turns one of them there."""
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        return {"image": torch.arange(4).reshape(2, 2).T}
+
+    def sample_into(self, out, index: int) -> dict[str, torch.Tensor]:
+        out["image"][...] = np.arange(4).reshape(2, 2)
+        return {"image": torch.from_numpy(out["image"]).T}
+
+    def __len__(self) -> int:
+        return 1
+
+
+def test_a_view_of_the_slot_in_another_order_is_copied_in_that_order() -> None:
+    loader = RingLoader(Turned(), batches=[[0]], batch_size=1)
+    assert copies(loader)[0]["image"].tolist() == [[[0, 2], [1, 3]]]
+    loader.close()
+
+
 class Odd:
     """Samples of two sizes."""
 
