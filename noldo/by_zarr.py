@@ -90,8 +90,7 @@ class ByZarr:
                 return np.asarray(array[selection])
         except NoldoError:
             raise
-        except Exception as error:
-            # Codecs raise what they like, also errors of the system's kind, without its number.
+        except Exception as error:  # codecs raise what they like, also OSErrors without a number
             if isinstance(error, MemoryError) or getattr(error, "errno", None) is not None:
                 raise StoreError(f"{where}: can't be read ({_in_a_line(error)})") from error
             raise ChunkCorruptError(f"{where}: can't be decoded by zarr ({_in_a_line(error)})") from error
