@@ -1,6 +1,6 @@
 """How near our loader comes to the disk, when nothing is cached.
 
-    python -m benchmarks.cold [--locations 512] [--passes 3] [--threads TWO A CORE] [--folder FOLDER]
+    python -m benchmarks.cold [--locations 512] [--passes 3] [--threads ONE A CORE AND ONE] [--folder FOLDER]
 
 Pages of the store are dropped before each pass. The loader then reads an epoch in random order (images of one season and labels of all), decoding
 included; what counts is the stored bytes of the chunks that it had to read. The disk is measured on the same files, in the same turns: all of
@@ -49,7 +49,7 @@ def main() -> None:
     )
     parser.add_argument("--locations", type=int, default=512)
     parser.add_argument("--passes", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=2 * (os.cpu_count() or 1), help="of the loader")
+    parser.add_argument("--threads", type=int, default=1 + (os.cpu_count() or 1), help="of the loader")
     parser.add_argument(
         "--folder", type=Path, help="keep the store here, and take it from here the next time"
     )

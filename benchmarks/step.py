@@ -88,8 +88,8 @@ class Repeated:
     def __getitem__(self, index: int) -> Any:
         return self._samples[index % len(self._samples)]
 
-    def sample_into(self, out: Any, index: int) -> Any:
-        return self._samples.sample_into(out, index % len(self._samples))
+    def samples_into(self, outs: Any, indices: Any) -> Any:
+        return self._samples.samples_into(outs, [index % len(self._samples) for index in indices])
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):

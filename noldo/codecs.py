@@ -8,6 +8,7 @@ threads, and so that damage can be told chunk by chunk.
 import struct
 import sys
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal, Self
 
 import google_crc32c
@@ -106,13 +107,15 @@ class ChunkCodec:
             )
         return with_checksum(bytes(payload))
 
-    def decode(self, stored: bytes | memoryview, out: np.ndarray, *, where: object) -> None:
+    def decode(self, stored: bytes | memoryview | np.ndarray, out: np.ndarray, *, where: object) -> None:
         """Check and decompress a chunk into a contiguous array of its dtype and shape.
 
         Other threads run meanwhile: the decoders let go of the interpreter's lock.
 
         Parameters
         ----------
+        stored
+            Bytes, or (byte,) uint8.
         where
             What names the chunk, if it is written out.
 
@@ -123,13 +126,15 @@ class ChunkCodec:
         """
         payload = without_checksum(stored, where=where)
         try:
-            length = _zstd_length(payload) if self.name == "zstd" else _blosc_length(payload)
+            if self.name == "zstd":
+                length = _zstd_length(payload[:MAX_ZSTD_HEADER_BYTES].tobytes())
+                decompress = zstd.decompress
+            else:
+                length = _blosc_length(payload)
+                decompress = blosc.decompress
             if length != out.nbytes:
                 raise ValueError(f"it holds {length} bytes, expected {out.nbytes}")
-            if self.name == "zstd":
-                zstd.decompress(payload, out)
-            else:
-                blosc.decompress(payload, out)
+            decompress(payload, out)
         except (RuntimeError, ValueError) as error:
             raise ChunkCorruptError(
                 f"{where}: checksum is right but the chunk can't be decoded to {out.shape} {out.dtype} "
@@ -137,12 +142,17 @@ class ChunkCodec:
             ) from error
 
 
-def _blosc_length(payload: memoryview) -> int:
+def _blosc_length(payload: np.ndarray) -> int:
     """Bytes of the decoded chunk, from its header (c-blosc, README_CHUNK_FORMAT: `nbytes`)."""
-    return int(_U32.unpack_from(payload, 4)[0]) if len(payload) >= 8 else 0
+    return int(_U32.unpack_from(payload.data, 4)[0]) if len(payload) >= 8 else 0
 
 
-def _zstd_length(payload: memoryview) -> int:
+MAX_ZSTD_HEADER_BYTES = 18
+"""RFC 8878, section 3.1.1: 4 of the magic number, 2 to 14 of the frame's header."""
+
+
+@lru_cache(maxsize=64)  # chunks of one array have one header
+def _zstd_length(header: bytes) -> int:
     """Bytes of the decoded chunk, from the header of its frame (RFC 8878, section 3.1.1.1).
 
     Raises
@@ -150,16 +160,16 @@ def _zstd_length(payload: memoryview) -> int:
     ValueError
         If it is no frame, or does not tell.
     """
-    if bytes(payload[:4]) != b"\x28\xb5\x2f\xfd" or len(payload) < 6:
+    if header[:4] != b"\x28\xb5\x2f\xfd" or len(header) < 6:
         raise ValueError("not a frame of zstd")
-    descriptor = payload[4]
+    descriptor = header[4]
     is_single_segment = bool(descriptor & 0x20)
     size_flag, dictionary_bytes = descriptor >> 6, (0, 1, 2, 4)[descriptor & 3]
     num_bytes = (1 if is_single_segment else 0, 2, 4, 8)[size_flag]
     if not num_bytes:
         raise ValueError("its frame of zstd does not tell its size")
     start = 5 + (not is_single_segment) + dictionary_bytes
-    found = int.from_bytes(payload[start : start + num_bytes], "little")
+    found = int.from_bytes(header[start : start + num_bytes], "little")
     return found + 256 if num_bytes == 2 else found
 
 
@@ -185,22 +195,27 @@ def with_checksum(payload: bytes) -> bytes:
     return payload + _U32.pack(checksum)
 
 
-def without_checksum(stored: bytes | memoryview, *, where: object) -> memoryview:
+def without_checksum(stored: bytes | memoryview | np.ndarray, *, where: object) -> np.ndarray:
     """Check the crc32c at the end and strip it.
+
+    Parameters
+    ----------
+    stored
+        Bytes, or (byte,) uint8.
 
     Returns
     -------
-    The bytes before it, not copied.
+    (byte,) uint8, those before it, not copied.
 
     Raises
     ------
     ChunkCorruptError
         If it does not fit; `where` names the chunk.
     """
-    content = memoryview(stored)
+    content = stored if isinstance(stored, np.ndarray) else np.frombuffer(stored, np.uint8)
     payload = content[:-CHECKSUM_BYTES]
-    found = google_crc32c.value(np.frombuffer(payload, np.uint8))  # takes no memoryview
-    expected = _U32.unpack_from(content, len(payload))[0] if len(content) >= CHECKSUM_BYTES else None
+    found = google_crc32c.value(payload)
+    expected = _U32.unpack_from(content.data, len(payload))[0] if len(content) >= CHECKSUM_BYTES else None
     if found != expected:
         told = "none" if expected is None else f"{expected:08x}"
         raise ChunkCorruptError(

@@ -8,7 +8,7 @@ Axes: S season, B band, Y row (north first), X column.
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from noldo.files import Cache
 from noldo.label_rows import LabelRows
 from noldo.legend import LEGEND_OF_PRODUCT, LEGENDS, Legend, Lookup
 from noldo.paths import find_subset
+from noldo.pixel_reads import PixelRead
 from noldo.products import PREDICTED_LABELS, UNLABELLED, ArraySpec
 from noldo.reader import StoreReader
 from noldo.rows import SPLITS
@@ -275,58 +276,108 @@ class NoldoS12(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         """One sample; see the class."""
-        return self.sample_into({}, index)
-
-    def sample_into(self, out: Mapping[str, np.ndarray], index: int) -> Sample:
-        """One sample, whose pixels go straight into memory that is there already.
-
-        Parameters
-        ----------
-        out
-            Key to a contiguous array of the shape and dtype that the sample has under this key; others are not used. None is
-            used where a transform might keep it.
-
-        Returns
-        -------
-        The sample; its tensors are views of `out`, but for those that a legend or a transform made anew.
-        """
-        if self._transform is not None and not self._keeps_nothing:
-            out = {}
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"sample {index} of {len(self)}")
-        place = {name: int(array[index]) for name, array in self._rows.items()}
-        season = self._season_of(index)
-        box = self._crop.box(int(self._sides_px[index]), partial(self._rng, place["id"], _CROPS))
-        sample: Sample = {
-            spec.name: self._read(
-                self._reader, spec, place["row"], season, box, bands=positions, out=out.get(spec.name)
-            )
-            for spec, positions in self._images
-        }
-        if self._label is not None:
-            whole = season if self._labels == "season" else None
-            beside = self._beside
-            mask = self._read(
-                beside.reader, self._label, int(beside.rows[index]), whole, box, out=out.get("mask")
-            )
-            sample["mask"] = mask if self._lookup is None else torch.from_numpy(self._lookup[mask.numpy()])
-        sample |= {
-            "id": place["id"],
-            "season": -1 if season is None else season,
-            "crs": place["crs_epsg"],
-            "bounds": _bounds(place, box),
-        }
-        return sample if self._transform is None else self._transform(sample)
+        return self.samples_into([{}], [index])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[Sample]:
         """Samples of one batch, in the order asked for."""
-        return [self[index] for index in indices]
+        return self.samples_into([{}] * len(indices), indices)
 
-    def _season_of(self, index: int) -> int | None:
-        """Position of the season to load; None for all."""
-        if self._season == "all":
-            return None
-        return int(self._drawn_seasons()[index]) if self._season == "random" else cast(int, self._season)
+    def samples_into(self, outs: Sequence[Mapping[str, np.ndarray]], indices: Sequence[int]) -> list[Sample]:
+        """Samples, whose pixels go straight into memory that is there already. Several at once cost less than one at a time.
+
+        Parameters
+        ----------
+        outs
+            For each sample, key to a contiguous array of the shape and dtype that it has under this key; others are not used. None
+            is used where a transform might keep it.
+
+        Returns
+        -------
+        The samples, in the order asked for; their tensors are views of `outs`, but for those that a legend or a transform made anew.
+        """
+        for index in indices:
+            if not -len(self) <= index < len(self):
+                raise IndexError(f"sample {index} of {len(self)}")
+        if self._transform is not None and not self._keeps_nothing:
+            outs = [{}] * len(indices)
+        places = self._places_of(np.asarray(indices, np.int64))
+        images: list[PixelRead] = []
+        labels: list[PixelRead] = []
+        samples = [self._planned(place, out, images, labels) for place, out in zip(places, outs, strict=True)]
+        self._reader.read_all(images)
+        self._beside.reader.read_all(labels)
+        return [self._finished(sample) for sample in samples]
+
+    def _places_of(self, indices: np.ndarray) -> "list[_Place]":
+        """Where each sample is, and what of it is loaded."""
+        columns = [self._rows[name][indices].tolist() for name in ("id", "row", "crs_epsg", "x_ul", "y_ul")]
+        seasons = self._seasons_of(indices)
+        label_rows, sides_px = self._beside.rows[indices].tolist(), self._sides_px[indices].tolist()
+        return [_Place(*one) for one in zip(*columns, label_rows, sides_px, seasons, strict=True)]
+
+    def _planned(
+        self,
+        place: "_Place",
+        out: Mapping[str, np.ndarray],
+        images: list[PixelRead],
+        labels: list[PixelRead],
+    ) -> Sample:
+        """A sample whose pixels are still to be read; what is read for it is added to the lists."""
+        box = self._crop.box(place.side_px, partial(self._rng, place.id, _CROPS))
+        sample: Sample = {}
+        for spec, bands in self._images:
+            read = self._read_of(spec, place.row, place.season, box, bands=bands, out=out.get(spec.name))
+            images.append(read)
+            sample[spec.name] = torch.from_numpy(read.out if place.season is None else read.out[0])
+        if self._label is not None:
+            season = place.season if self._labels == "season" else None
+            read = self._read_of(self._label, place.label_row, season, box, out=out.get("mask"))
+            labels.append(read)
+            sample["mask"] = torch.from_numpy(read.out if season is None else read.out[0])
+        sample["id"] = place.id
+        sample["season"] = -1 if place.season is None else place.season
+        sample["crs"] = place.crs_epsg
+        sample["bounds"] = _bounds(place, box)
+        return sample
+
+    def _read_of(
+        self,
+        spec: ArraySpec,
+        row: int,
+        season: int | None,
+        box: Box,
+        *,
+        bands: list[int] | None = None,
+        out: np.ndarray | None,
+    ) -> PixelRead:
+        """Into (S, B?, Y, X), that was given if it fits; without S of one season."""
+        is_whole = box.side_px == self.patch_size_px
+        slices = box.slices(spec.resolution_m)
+        height, width = (one.stop - one.start for one in slices)
+        if spec.bands:
+            shape: tuple[int, ...] = len(spec.bands if bands is None else bands), height, width
+        else:
+            shape = height, width
+        if season is None:
+            seasons: Sequence[int] = range(len(self.season_names))
+            pixels = _array_like(out, (len(seasons), *shape), spec.dtype)
+        else:
+            seasons = (season,)
+            pixels = _array_like(out, shape, spec.dtype)[None]
+        return PixelRead(pixels, spec, row, seasons, bands, None if is_whole else slices)
+
+    def _finished(self, sample: Sample) -> Sample:
+        """The sample, when its pixels are there."""
+        if self._lookup is not None and "mask" in sample:
+            sample["mask"] = torch.from_numpy(self._lookup[sample["mask"].numpy()])
+        return sample if self._transform is None else self._transform(sample)
+
+    def _seasons_of(self, indices: np.ndarray) -> list[Any]:
+        """Position of the season to load of each; None for all."""
+        if self._season == "random":
+            found: list[Any] = self._drawn_seasons()[indices].tolist()
+            return found
+        return [None if self._season == "all" else self._season] * len(indices)
 
     def _drawn_seasons(self) -> np.ndarray:
         """(sample,) seasons of this epoch, drawn for all at once when the first is asked for."""
@@ -340,31 +391,19 @@ class NoldoS12(Dataset[Sample]):
     def _rng(self, location_id: int, *stream: int) -> np.random.SeedSequence:
         return np.random.SeedSequence([self._seed, int(self._epoch[0]), location_id, *stream])
 
-    def _read(
-        self,
-        reader: StoreReader,
-        spec: ArraySpec,
-        row: int,
-        season: int | None,
-        box: Box,
-        *,
-        bands: list[int] | None = None,
-        out: np.ndarray | None = None,
-    ) -> torch.Tensor:
-        """(S, B?, Y, X), or (B?, Y, X) of one season."""
-        seasons = range(len(self.season_names)) if season is None else [season]
-        if bands is None and box.side_px == self.patch_size_px:
-            shape = (len(seasons), *reader.patch_shape(spec))
-            pixels = _array_like(out, shape if season is None else shape[1:], spec.dtype)
-            reader.read_into(pixels.reshape(shape), spec, row=row, seasons=seasons)
-            return torch.from_numpy(pixels)
-        found = reader.pixels(spec, row=row, seasons=seasons)
-        if bands is not None:
-            found = found[:, bands]
-        found = (found if season is None else found[0])[..., *box.slices(spec.resolution_m)]
-        pixels = _array_like(out, found.shape, spec.dtype)
-        pixels[...] = found
-        return torch.from_numpy(pixels)
+
+class _Place(NamedTuple):
+    """Where one sample is, and what of it is loaded."""
+
+    id: int
+    row: int
+    crs_epsg: int
+    x_ul: int
+    y_ul: int
+    label_row: int
+    side_px: int
+    season: int | None
+    """None: all."""
 
 
 def _array_like(out: np.ndarray | None, shape: tuple[int, ...], dtype: str) -> np.ndarray:
@@ -373,11 +412,11 @@ def _array_like(out: np.ndarray | None, shape: tuple[int, ...], dtype: str) -> n
     return cast(np.ndarray, out) if fits else np.empty(shape, dtype)
 
 
-def _bounds(place: dict[str, int], box: Box) -> torch.Tensor:
+def _bounds(place: _Place, box: Box) -> torch.Tensor:
     """(4,) x_min, y_min, x_max, y_max in metres."""
-    if not place["crs_epsg"]:
+    if not place.crs_epsg:
         return torch.full((4,), torch.nan, dtype=torch.float64)
-    left, top = place["x_ul"] + 10 * box.left, place["y_ul"] - 10 * box.top
+    left, top = place.x_ul + 10 * box.left, place.y_ul - 10 * box.top
     side_m = 10 * box.side_px
     return torch.from_numpy(np.array([left, top - side_m, left + side_m, top], np.float64))
 

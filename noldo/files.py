@@ -3,18 +3,32 @@
 import os
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
 
 from noldo.errors import StoreError
 
 MAX_OPEN_FILES = 64
 """Shard files of one store that stay open: a process may have 1024 files in all, and many stores."""
 
+RANGES_AHEAD = 32
+"""Ranges that the disk is asked for before the first of them is read: as many files may be open besides, for each thread."""
+
 MIN_BUFFER_BYTES = 2**20
 """Memory that each thread reads into."""
+
+
+class ByteRange(NamedTuple):
+    """Some bytes of a file."""
+
+    name: str
+    start: int
+    length: int
 
 
 class Files(Protocol):
@@ -34,8 +48,8 @@ class Files(Protocol):
         """Some bytes; fewer if the file ends before."""
         ...
 
-    def view_range(self, name: str, *, start: int, length: int) -> bytes | memoryview:
-        """The same, in memory that is used again by the next call of this thread."""
+    def view_ranges(self, ranges: Sequence[ByteRange]) -> Iterator[bytes | np.ndarray]:
+        """The same of many, one after another, as bytes or (byte,) uint8: in memory that is used again for the next one of this thread."""
         ...
 
     def read_tail(self, name: str, *, length: int) -> bytes:
@@ -111,18 +125,39 @@ class LocalFiles:
             file = self._file(name)
             return os.pread(file.number, length, start)
 
-    def view_range(self, name: str, *, start: int, length: int) -> bytes | memoryview:
-        """See `Files`: memory that was touched before costs no page faults."""
-        buffer: memoryview | None = getattr(self._memory, "buffer", None)
-        if buffer is None or len(buffer) < length:
-            buffer = self._memory.buffer = memoryview(bytearray(max(length, MIN_BUFFER_BYTES)))
-        try:
-            file = self._file(name)  # kept until it is read: another thread may drop it
-            count = os.preadv(file.number, [buffer[:length]], start)
-        except OSError as error:
+    def view_ranges(self, ranges: Sequence[ByteRange]) -> Iterator[bytes | np.ndarray]:
+        """See `Files`: memory that was touched before costs no page faults. The disk fetches the next ones meanwhile."""
+        for first in range(0, len(ranges), RANGES_AHEAD):
+            yield from self._views(ranges[first : first + RANGES_AHEAD])
+
+    def _views(self, ranges: Sequence[ByteRange]) -> Iterator[np.ndarray]:
+        buffer = self._buffer(max(one.length for one in ranges))
+        for file, (name, start, length) in zip(self._announced(ranges), ranges, strict=True):
+            view = buffer[:length]
+            try:
+                count = os.preadv(file.number, [view.data], start)
+            except OSError as error:
+                with self._errors(name):
+                    raise error
+            yield view if count == length else view[:count]
+
+    def _announced(self, ranges: Sequence[ByteRange]) -> "list[Descriptor]":
+        """The file of each, kept until it is read: another thread may drop it. The system is told what will be read of them."""
+        found = []
+        for name, start, length in ranges:
             with self._errors(name):
-                raise error
-        return buffer[:count]
+                file = self._file(name)
+            if len(ranges) > 1:
+                file.will_need(start, length)
+            found.append(file)
+        return found
+
+    def _buffer(self, num_bytes: int) -> np.ndarray:
+        """(byte,) uint8 of this thread."""
+        found: np.ndarray | None = getattr(self._memory, "buffer", None)
+        if found is None or len(found) < num_bytes:
+            found = self._memory.buffer = np.empty(max(num_bytes, MIN_BUFFER_BYTES), np.uint8)
+        return found
 
     def read_tail(self, name: str, *, length: int) -> bytes:
         """See `Files`."""
@@ -177,6 +212,11 @@ class Descriptor:
         if hasattr(os, "posix_fadvise"):
             # Exactly the bytes asked for are read.
             os.posix_fadvise(self.number, 0, 0, os.POSIX_FADV_RANDOM)
+
+    def will_need(self, start: int, length: int) -> None:
+        """Have the disk fetch some bytes, without waiting for them."""
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(self.number, start, length, os.POSIX_FADV_WILLNEED)
 
     def __del__(self) -> None:
         if self.number >= 0:

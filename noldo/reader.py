@@ -21,8 +21,9 @@ import numpy as np
 from noldo.by_zarr import ByZarr, is_stored_alike
 from noldo.codecs import LABEL_CODEC, ChunkCodec
 from noldo.errors import ChunkCorruptError, ShardMissingError, StoreError, StoreFormatError
-from noldo.files import Cache, Files, LocalFiles, Source
+from noldo.files import ByteRange, Cache, Files, LocalFiles, Source
 from noldo.metadata import array_documents, codec_of, grid_of
+from noldo.pixel_reads import PixelRead
 from noldo.products import ArraySpec
 from noldo.rows import ROW_ARRAYS
 from noldo.shard_paths import shard_file
@@ -170,7 +171,7 @@ class StoreReader:
             If its bytes are damaged.
         """
         out = np.empty((len(seasons), *self.patch_shape(spec)), dtype=spec.dtype)
-        self.read_into(out, spec, row=row, seasons=seasons)
+        self.read_all([PixelRead(out, spec, row, seasons)])
         return out
 
     def items(self, name: ShardName) -> Iterator[np.ndarray]:
@@ -191,47 +192,113 @@ class StoreReader:
         """(band?, y, x) of one season of one location."""
         return self._array(spec).grid.chunk_shape[1:]
 
-    def read_into(self, out: np.ndarray, spec: ArraySpec, *, row: int, seasons: Sequence[int]) -> None:
-        """Pixels of one location, into an array that is there already; see `pixels`.
+    def read_all(self, reads: Sequence[PixelRead]) -> None:
+        """Pixels of many places, each into memory that is there already; see `pixels` for what it raises.
+
+        It is planned what is read of which file, and only then read and decoded: what happens between two chunks costs most, because decoding
+        has pushed everything else out of the processor's caches.
+        """
+        since = time.monotonic()
+        scratch: dict[str, np.ndarray] = {}
+        chunks = []
+        for read in reads:
+            try:
+                chunk = self._one_chunk(read, scratch)
+            except ChunkCorruptError:
+                if not self._is_renewed(read, since):
+                    raise
+                chunk = self._one_chunk(read, scratch)
+            if chunk is None:
+                self._read_alone(read, since)
+            else:
+                chunks.append(chunk)
+        where = self.files.where
+        views = self.files.view_ranges([chunk.place for chunk in chunks])
+        for chunk, stored in zip(chunks, views, strict=True):
+            read, number, place, codec, target, picked = chunk
+            try:
+                codec.decode(stored, target, where=_ChunkName(where, place.name, number))
+            except ChunkCorruptError:
+                if not self._is_renewed(read, since):
+                    raise
+                self._read_alone(read, since)
+                continue
+            if target is not read.out:
+                read.cut(target if picked is None else target[picked])
+
+    def _one_chunk(self, read: PixelRead, scratch: dict[str, np.ndarray]) -> "_ChunkRead | None":
+        """The chunk that holds all that is asked for; None: there is no such.
 
         Parameters
         ----------
-        out
-            (season, band?, y, x), contiguous, of the stored dtype.
+        scratch
+            Array to memory for a whole chunk of it, of those that are not decoded where they are to go.
         """
-        if self.by_zarr and spec.name in self.by_zarr:
-            out[...] = self._zarr.pixels(spec.name, row=row, seasons=seasons)
-            return
+        out, spec, row, seasons, bands, box = read
+        if not seasons or (self.by_zarr and spec.name in self.by_zarr):
+            return None
         array = self._array(spec)
+        step = array.grid.seasons_per_chunk
+        picked = None
+        if step > 1 or len(seasons) > 1:
+            if any(season // step != seasons[0] // step for season in seasons):
+                return None
+            picked = [season % step for season in seasons]
+            picked = None if picked == list(range(step)) else picked
         shard, row_in_shard = divmod(row, self.layout.locations_per_shard)
-        start = time.monotonic()
-        try:
-            self._read(array, shard, row_in_shard, seasons, out)
-        except ChunkCorruptError:
-            if not self.files.forget(shard_file(spec.name, array.num_axes, shard), since=start):
-                raise
-            self._indexes.pop((spec.name, shard), None)
-            self._read(array, shard, row_in_shard, seasons, out)
+        number = array.grid.chunk_number(row_in_shard, seasons[0])
+        file, index = self._index(array, shard)
+        start, length = index[number]
+        if ABSENT in (start, length):
+            raise _absent(_ChunkName(self.files.where, file, number))
+        if picked is not None or bands is not None or box is not None:
+            if spec.name not in scratch:
+                scratch[spec.name] = np.empty(array.grid.chunk_shape, spec.dtype)
+            out = scratch[spec.name]
+        return _ChunkRead(read, number, ByteRange(file, start, length), array.codec, out, picked)
 
-    def _read(
-        self, array: "_Array", shard: int, row_in_shard: int, seasons: Sequence[int], out: np.ndarray
-    ) -> None:
+    def _read_alone(self, read: PixelRead, since: float) -> None:
+        """Whatever chunks it takes."""
+        if read.spec.name in self.by_zarr:
+            read.cut(self._zarr.pixels(read.spec.name, row=read.row, seasons=read.seasons))
+            return
+        whole = read.out
+        if not read.is_of_whole_patches:
+            whole = np.empty((len(read.seasons), *self.patch_shape(read.spec)), read.spec.dtype)
+        try:
+            self._read_patches(read, whole)
+        except ChunkCorruptError:
+            if not self._is_renewed(read, since):
+                raise
+            self._read_patches(read, whole)
+        if whole is not read.out:
+            read.cut(whole)
+
+    def _read_patches(self, read: PixelRead, out: np.ndarray) -> None:
+        """(season, band?, y, x), whole."""
+        array = self._array(read.spec)
+        shard, row = divmod(read.row, self.layout.locations_per_shard)
         step = array.grid.seasons_per_chunk
         if step == 1:
-            numbers = [array.grid.chunk_number(row_in_shard, season) for season in seasons]
-            self._decode(array, shard, numbers, out)
+            self._decode(array, shard, [array.grid.chunk_number(row, season) for season in read.seasons], out)
             return
         # One chunk holds several seasons (all of them, in this format).
-        numbers = sorted({array.grid.chunk_number(row_in_shard, season) for season in seasons})
-        stored = [number * step + season for number in numbers for season in range(step)]
-        wanted = [row_in_shard * array.grid.num_seasons + season for season in seasons]
-        if stored == wanted:
-            self._decode(array, shard, numbers, out.reshape(len(numbers), *array.grid.chunk_shape))
-            return
+        numbers = sorted({array.grid.chunk_number(row, season) for season in read.seasons})
         chunks = np.empty((len(numbers), *array.grid.chunk_shape), dtype=array.spec.dtype)
         self._decode(array, shard, numbers, chunks)
+        stored = [number * step + season for number in numbers for season in range(step)]
+        wanted = [row * array.grid.num_seasons + season for season in read.seasons]
         found = chunks.reshape(-1, *array.grid.chunk_shape[1:])
         np.take(found, [stored.index(one) for one in wanted], axis=0, out=out)
+
+    def _is_renewed(self, read: PixelRead, since: float) -> bool:
+        """Told that what was read of a shard since then is damaged: whether reading it again may give something else."""
+        array = self._array(read.spec)
+        shard = read.row // self.layout.locations_per_shard
+        if not self.files.forget(shard_file(read.spec.name, array.num_axes, shard), since=since):
+            return False
+        self._indexes.pop((read.spec.name, shard), None)
+        return True
 
     def _array(self, spec: ArraySpec) -> "_Array":
         found = self._arrays.get(spec.name)
@@ -242,30 +309,27 @@ class StoreReader:
 
     def _decode(self, array: "_Array", shard: int, numbers: Sequence[int], out: np.ndarray) -> None:
         """Chunks of a shard, by number, into (chunk, ...)."""
-        for place, (number, stored) in enumerate(
-            zip(numbers, self._chunks(array, shard, numbers), strict=True)
-        ):
-            array.codec.decode(stored, out[place], where=_Place(self.files.where, array.spec, shard, number))
+        file, _ = self._index(array, shard)
+        for number, stored, into in zip(numbers, self._chunks(array, shard, numbers), out, strict=True):
+            array.codec.decode(stored, into, where=_ChunkName(self.files.where, file, number))
 
-    def _chunks(self, array: "_Array", shard: int, numbers: Sequence[int]) -> list[bytes | memoryview]:
-        """Stored bytes of chunks, until the next call; read at once where they follow each other."""
+    def _chunks(
+        self, array: "_Array", shard: int, numbers: Sequence[int]
+    ) -> Iterator[bytes | memoryview | np.ndarray]:
+        """Stored bytes of chunks, each until the next one; read at once where they follow each other."""
         file, index = self._index(array, shard)
         entries = [index[number] for number in numbers]
-        for number, (offset, length) in zip(numbers, entries, strict=True):
-            if ABSENT in (offset, length):
-                raise ChunkCorruptError(
-                    f"{_Place(self.files.where, array.spec, shard, number)}: not in the shard; "
-                    "delete this shard and run the build again"
-                )
-        if len(entries) == 1:
-            ((start, length),) = entries
-            return [self.files.view_range(file, start=start, length=length)]
+        for number, entry in zip(numbers, entries, strict=True):
+            if ABSENT in entry:
+                raise _absent(_ChunkName(self.files.where, file, number))
         ends = [start + length for start, length in entries]
         if ends[:-1] != [start for start, _ in entries[1:]]:
-            return [self.files.read_range(file, start=start, length=length) for start, length in entries]
+            yield from self.files.view_ranges([ByteRange(file, *entry) for entry in entries])
+            return
         first = entries[0][0]
-        view = memoryview(self.files.view_range(file, start=first, length=ends[-1] - first))
-        return [view[start - first : end - first] for (start, _), end in zip(entries, ends, strict=True)]
+        (content,) = self.files.view_ranges([ByteRange(file, first, ends[-1] - first)])
+        for (start, _), end in zip(entries, ends, strict=True):
+            yield content[start - first : end - first]
 
     def _index(self, array: "_Array", shard: int) -> tuple[str, list[tuple[int, int]]]:
         """Name of a shard's file; offset and length of each of its chunks."""
@@ -320,14 +384,29 @@ class _Array:
         return 5 if self.spec.bands else 4
 
 
-class _Place(NamedTuple):
-    """Where a chunk is, for messages: put into words only when there is one."""
+class _ChunkName(NamedTuple):
+    """Names a chunk in messages: put into words only when there is one."""
 
     store: str
-    spec: ArraySpec
-    shard: int
-    chunk: int
+    file: str
+    number: int
 
     def __str__(self) -> str:
-        file = shard_file(self.spec.name, 5 if self.spec.bands else 4, self.shard)
-        return f"{self.store}/{file}, chunk {self.chunk}"
+        return f"{self.store}/{self.file}, chunk {self.number}"
+
+
+class _ChunkRead(NamedTuple):
+    """One chunk, and what becomes of it."""
+
+    read: PixelRead
+    number: int
+    place: ByteRange
+    codec: ChunkCodec
+    target: np.ndarray
+    """What it is decoded into, of its size: where the pixels are to go, or memory that the next chunk uses again."""
+    picked: list[int] | None
+    """Its seasons that are asked for; None: all."""
+
+
+def _absent(name: _ChunkName) -> ChunkCorruptError:
+    return ChunkCorruptError(f"{name}: not in the shard; delete this shard and run the build again")

@@ -6,12 +6,12 @@ GOOGLE_APPLICATION_CREDENTIALS.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from noldo.errors import MissingExtraError, StoreError
-from noldo.files import FileVersion, changed_meanwhile
+from noldo.files import ByteRange, FileVersion, changed_meanwhile
 
 if TYPE_CHECKING:
     from zarr.abc.store import Store
@@ -94,9 +94,9 @@ class RemoteFiles:
         with told_in_one_line(f"{self.where}/{name}"):
             return bytes(obstore.get_range(self._store(), name, start=start, length=length))
 
-    def view_range(self, name: str, *, start: int, length: int) -> bytes:
+    def view_ranges(self, ranges: Sequence[ByteRange]) -> Iterator[bytes]:
         """See `Files`."""
-        return self.read_range(name, start=start, length=length)
+        return (self.read_range(one.name, start=one.start, length=one.length) for one in ranges)
 
     def read_tail(self, name: str, *, length: int) -> bytes:
         """See `Files`."""

@@ -25,6 +25,11 @@ from noldo.errors import ConfigError, NoldoError, StoreError
 MIN_SLOTS = 2
 """One that is filled while the other is learnt from."""
 
+MOST_AT_ONCE = 8
+"""Samples that a thread takes at once: planning several costs less than planning one after the other, and the last ones
+of a batch must not wait for a single thread.
+"""
+
 
 Slot = dict[str, torch.Tensor]
 """Key to (sample, ...), in memory that both processes see."""
@@ -33,8 +38,8 @@ Slot = dict[str, torch.Tensor]
 class Samples(Protocol):
     """A map-style data set that can be pickled, whose samples are dicts of tensors and whole numbers, all of one shape.
 
-    One that has a method `sample_into(out, index)`, as `NoldoS12` has, is asked to read straight into a slot: a tensor of the sample is then
-    the array of `out` under the same key, or no part of `out` at all.
+    One that has a method `samples_into(outs, indices)`, as `NoldoS12` has, is asked to read straight into a slot: a tensor of a sample is then
+    the array of its `out` under the same key, or no part of `outs` at all.
     """
 
     def __getitem__(self, index: int, /) -> Any: ...
@@ -273,9 +278,12 @@ class _Server:
         return message
 
     def _begin(self, slot: int, positions: Sequence[int]) -> "_Filling":
-        """Samples on their way into a slot: each thread takes the next one when it has done one."""
+        """Samples on their way into a slot: each thread takes the next ones when it has done some."""
         arrays = {name: array.numpy() for name, array in self._slots[slot].items()}
-        todo = deque(enumerate(positions))
+        at_once = min(MOST_AT_ONCE, -(-len(positions) // self._num_threads))
+        todo = deque(
+            (first, positions[first : first + at_once]) for first in range(0, len(positions), at_once)
+        )
         return _Filling(
             slot, [self._pool.submit(self._copy_all, arrays, todo) for _ in range(self._num_threads)]
         )
@@ -291,38 +299,44 @@ class _Server:
             problem = type(error).__name__, str(error)
         return _sent(self._connection, (generation, batch.slot, problem)) and problem is None
 
-    def _copy_all(self, arrays: Mapping[str, np.ndarray], todo: deque[tuple[int, int]]) -> None:
+    def _copy_all(self, arrays: Mapping[str, np.ndarray], todo: deque[tuple[int, Sequence[int]]]) -> None:
         while todo:
             try:
-                place, position = todo.popleft()
-            except IndexError:  # another thread took the last one
+                first, positions = todo.popleft()
+            except IndexError:  # another thread took the last ones
                 return
             try:
-                self._copy(arrays, place, position)
+                self._copy(arrays, first, positions)
             except BaseException:
                 todo.clear()
                 raise
 
-    def _copy(self, arrays: Mapping[str, np.ndarray], place: int, position: int) -> None:
-        out = {name: array[place, ...] for name, array in arrays.items()}
-        sample = self._sample_into(out, position)
-        for name, array in out.items():
-            value = sample[name]
-            shape = tuple(value.shape) if isinstance(value, torch.Tensor) else ()
-            if shape != array.shape:
-                raise StoreError(
-                    f"sample {position}: {name} is {shape}, that of the first is {array.shape}; samples of "
-                    "one batch have one size: choose a crop"
-                )
-            if not isinstance(value, torch.Tensor):
-                array[...] = value
-            elif not _is_same_memory(value, array):
-                array[...] = value.numpy()
+    def _copy(self, arrays: Mapping[str, np.ndarray], first: int, positions: Sequence[int]) -> None:
+        """Samples into the places of a slot that begin with `first`."""
+        outs = [
+            {name: array[place, ...] for name, array in arrays.items()}
+            for place in range(first, first + len(positions))
+        ]
+        into = getattr(self._samples, "samples_into", None)
+        samples = (self._samples[one] for one in positions) if into is None else into(outs, positions)
+        for position, sample, out in zip(positions, samples, outs, strict=True):
+            _put(sample, out, position)
 
-    def _sample_into(self, out: Mapping[str, np.ndarray], position: int) -> Mapping[str, Any]:
-        into = getattr(self._samples, "sample_into", None)
-        found: Mapping[str, Any] = self._samples[position] if into is None else into(out, position)
-        return found
+
+def _put(sample: Mapping[str, Any], out: Mapping[str, np.ndarray], position: int) -> None:
+    """What of a sample is not yet where it is to be."""
+    for name, array in out.items():
+        value = sample[name]
+        shape = tuple(value.shape) if isinstance(value, torch.Tensor) else ()
+        if shape != array.shape:
+            raise StoreError(
+                f"sample {position}: {name} is {shape}, that of the first is {array.shape}; samples of "
+                "one batch have one size: choose a crop"
+            )
+        if not isinstance(value, torch.Tensor):
+            array[...] = value
+        elif not _is_same_memory(value, array):
+            array[...] = value.numpy()
 
 
 def _is_same_memory(value: torch.Tensor, array: np.ndarray) -> bool:

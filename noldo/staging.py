@@ -9,11 +9,13 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
 from noldo.copy_folder import CopyFolder, NoCopyError
-from noldo.files import Cache, Descriptor, FileVersion, LocalFiles, Source, ToldInOneLine
+from noldo.files import ByteRange, Cache, Descriptor, FileVersion, LocalFiles, Source, ToldInOneLine
 
 _LOG = logging.getLogger(__name__)
 
@@ -83,15 +85,20 @@ class StagedFiles(LocalFiles):
                 self._leave(name, error)
         return self._source.read_range(name, start=start, length=length)
 
-    def view_range(self, name: str, *, start: int, length: int) -> bytes | memoryview:
+    def view_ranges(self, ranges: Sequence[ByteRange]) -> Iterator[bytes | np.ndarray]:
         """See `Files`."""
+        return (self._view(one) for one in ranges)
+
+    def _view(self, wanted: ByteRange) -> bytes | np.ndarray:
+        name, start, length = wanted
         if not self._is_left(name):
             try:
                 self._num_read += length
-                return super().view_range(name, start=start, length=length)
+                (found,) = super().view_ranges([wanted])
+                return found
             except NoCopyError as error:
                 self._leave(name, error)
-        return self._source.view_range(name, start=start, length=length)
+        return self._source.read_range(name, start=start, length=length)
 
     def read_tail(self, name: str, *, length: int) -> bytes:
         """See `Files`."""

@@ -54,20 +54,23 @@ def test_a_sample_holds_native_resolution_integers(data_set: DataSet) -> None:
         {"legend": "cover_2"},
     ],
 )
-def test_a_sample_may_be_read_into_memory_that_is_there_already(
+def test_samples_may_be_read_into_memory_that_is_there_already(
     data_set: DataSet, options: dict[str, Any]
 ) -> None:
     samples = NoldoS12(data_set.root, split=None, seed=5, **options)
-    for index in range(len(samples)):
-        expected = samples[index]
-        out = {
+    wanted = [3, 0, -1, 3, *range(len(samples))]
+    expected = [samples[index] for index in wanted]
+    outs = [
+        {
             name: np.full(one.shape, 1, one.numpy().dtype)
-            for name, one in expected.items()
+            for name, one in sample.items()
             if isinstance(one, torch.Tensor)
         }
-        found = samples.sample_into(out, index)
-        assert found.keys() == expected.keys()
-        for name, one in expected.items():
+        for sample in expected
+    ]
+    for found, sample, out in zip(samples.samples_into(outs, wanted), expected, outs, strict=True):
+        assert found.keys() == sample.keys()
+        for name, one in sample.items():
             assert np.array_equal(found[name], one, equal_nan=name == "bounds")
             if name.startswith(("s1", "s2")) or (name == "mask" and "legend" not in options):
                 assert np.shares_memory(found[name].numpy(), out[name])
@@ -80,7 +83,7 @@ def test_a_sample_may_be_read_into_memory_that_is_there_already(
 )  # fmt: skip
 def test_memory_that_does_not_fit_a_sample_is_left_alone(data_set: DataSet, unfit: np.ndarray) -> None:
     samples = NoldoS12(data_set.root, split=None, season=0)
-    found = samples.sample_into({"s2_l1c_10m": unfit}, 2)["s2_l1c_10m"]
+    found = samples.samples_into([{"s2_l1c_10m": unfit}], [2])[0]["s2_l1c_10m"]
     assert torch.equal(found, samples[2]["s2_l1c_10m"])
     assert not unfit.any()
 
@@ -172,7 +175,7 @@ def test_a_transform_is_given_memory_of_its_own_unless_it_keeps_nothing(data_set
     for keeps_nothing in (False, True):
         samples.set_transform(lambda sample: sample, keeps_nothing=keeps_nothing)
         out = {"mask": np.zeros((12, 12), np.uint8)}
-        found = samples.sample_into(out, 0)["mask"]
+        found = samples.samples_into([out], [0])[0]["mask"]
         assert np.shares_memory(found.numpy(), out["mask"]) == keeps_nothing
 
 

@@ -2,6 +2,7 @@
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from hypothesis import strategies as st
 
 from noldo.codecs import ChunkCodec, image_codec, with_checksum
 from noldo.errors import ChunkCorruptError, ShardMissingError, StoreError, StoreFormatError
+from noldo.files import MAX_OPEN_FILES, RANGES_AHEAD, ByteRange, LocalFiles
+from noldo.pixel_reads import PixelRead
 from noldo.products import ArraySpec
 from noldo.reader import StoreReader
 from noldo.shard_scan import all_shards, read_items
@@ -32,6 +35,68 @@ def test_any_seasons_in_any_order_are_what_was_written(
     pixels = reader.pixels(reader.layout.spec(name), row=row, seasons=seasons)
     assert np.array_equal(pixels, data_set.pixels[name][row, seasons])
     assert pixels.dtype == data_set.pixels[name].dtype
+
+
+@st.composite
+def _wanted(draw: st.DrawFn) -> tuple[str, int, list[int], list[int] | None, tuple[slice, slice] | None]:
+    """Array, row, seasons, bands and box of some pixels."""
+    spec = LAYOUT.spec(draw(st.sampled_from(NAMES)))
+    side = spec.side_px(LAYOUT.patch_size_px)
+    bands = None
+    if spec.bands and draw(st.booleans()):
+        bands = draw(st.lists(st.integers(0, len(spec.bands) - 1), min_size=1, unique=True))
+    box = None
+    if draw(st.booleans()):
+        first, last = sorted(draw(st.lists(st.integers(0, side), min_size=2, max_size=2, unique=True)))
+        box = slice(first, last), slice(side - last, side - first)
+    seasons = draw(
+        st.one_of(st.lists(st.integers(0, 2), min_size=1, max_size=4), st.just([0, 1, 2]), st.just([1]))
+    )
+    return spec.name, draw(st.integers(0, LAYOUT.num_locations - 1)), seasons, bands, box
+
+
+@settings(max_examples=60, deadline=None)
+@given(wanted=st.lists(_wanted(), max_size=50))
+def test_what_is_read_together_is_what_was_written(data_set: DataSet, wanted: list[Any]) -> None:
+    reader, reads, expected = StoreReader.open(data_set.store), [], []
+    for name, row, seasons, bands, box in wanted:
+        pixels = data_set.pixels[name][row, seasons]
+        pixels = pixels if bands is None else pixels[:, bands]
+        expected.append(pixels if box is None else pixels[(..., *box)])
+        out = np.empty(expected[-1].shape, expected[-1].dtype)
+        reads.append(PixelRead(out, reader.layout.spec(name), row, seasons, bands, box))
+    reader.read_all(reads)
+    for read, pixels in zip(reads, expected, strict=True):
+        np.testing.assert_array_equal(read.out, pixels)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="open files are counted as Linux tells them")
+def test_reading_many_places_at_once_keeps_few_files_open(tmp_path: Path) -> None:
+    names = [f"file {number}" for number in range(MAX_OPEN_FILES + 2 * RANGES_AHEAD)]
+    for number, name in enumerate(names):
+        (tmp_path / name).write_bytes(bytes([number]) * 4)
+    files, before = LocalFiles(tmp_path), _num_open_files()
+    most = 0
+    for number, view in enumerate(files.view_ranges([ByteRange(name, 1, 2) for name in names])):
+        assert bytes(view) == bytes([number]) * 2
+        most = max(most, _num_open_files() - before)
+    assert most <= MAX_OPEN_FILES + RANGES_AHEAD < len(names)
+
+
+def _num_open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_one_file_of_many_that_is_not_there_or_ends_too_early_is_told(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).write_bytes(b"1234")
+    views = LocalFiles(tmp_path).view_ranges([ByteRange("a", 0, 4), ByteRange("b", 2, 4)])
+    assert [bytes(view) for view in views] == [b"1234", b"34"]
+    with pytest.raises(FileNotFoundError, match="nothing"):
+        list(LocalFiles(tmp_path).view_ranges([ByteRange("a", 0, 4), ByteRange("nothing", 0, 4)]))
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(StoreError, match="folder: can't be read"):
+        list(LocalFiles(tmp_path).view_ranges([ByteRange("a", 0, 4), ByteRange("folder", 0, 4)]))
 
 
 def test_small_arrays_are_what_was_written(data_set: DataSet) -> None:

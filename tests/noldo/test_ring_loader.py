@@ -155,9 +155,10 @@ class Turned:
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         return {"image": torch.arange(4).reshape(2, 2).T}
 
-    def sample_into(self, out, index: int) -> dict[str, torch.Tensor]:
-        out["image"][...] = np.arange(4).reshape(2, 2)
-        return {"image": torch.from_numpy(out["image"]).T}
+    def samples_into(self, outs, indices) -> list[dict[str, torch.Tensor]]:
+        for out in outs:
+            out["image"][...] = np.arange(4).reshape(2, 2)
+        return [{"image": torch.from_numpy(out["image"]).T} for out in outs]
 
     def __len__(self) -> int:
         return 1

@@ -26,6 +26,7 @@ from noldo.copy_folder import SUBFOLDER
 from noldo.dataset import NoldoS12
 from noldo.errors import ChunkCorruptError, ShardMissingError, StoreError
 from noldo.files import Cache
+from noldo.pixel_reads import PixelRead
 from noldo.publish import publish
 from noldo.reader import StoreReader
 from noldo.remote import object_store
@@ -93,6 +94,30 @@ def test_a_damaged_copy_is_made_anew_and_never_gives_wrong_pixels(
     for row in range(4, 8):
         pixels = reader.pixels(spec, row=row, seasons=[2, 0, 1])
         assert np.array_equal(pixels, data_set.pixels[spec.name][row, [2, 0, 1]])
+
+
+@settings(max_examples=30)
+@given(at=st.lists(st.floats(0, 1, exclude_max=True), min_size=1, max_size=4))
+def test_damage_that_is_met_among_many_reads_is_mended_for_all_of_them(
+    data_set: DataSet, tmp_path_factory: pytest.TempPathFactory, at: list[float]
+) -> None:
+    place = tmp_path_factory.mktemp("cache")
+    cache, spec = cache_of(place, 10**6), LAYOUT.spec("s1_grd_10m")
+    StoreReader.open(data_set.store, cache=cache).pixels(spec, row=5, seasons=[0])
+    (copy,) = copies_in(place)
+    content = bytearray(copy.read_bytes())
+    for one in at:
+        content[int(one * len(content))] ^= 1
+    copy.write_bytes(content)
+    reader = StoreReader.open(data_set.store, cache=cache)
+    wanted = [(row, season) for row in range(4, 8) for season in range(3)]
+    outs = np.zeros((len(wanted), *data_set.pixels[spec.name].shape[2:]), spec.dtype)
+    reads = [
+        PixelRead(outs[number][None], spec, row, [season]) for number, (row, season) in enumerate(wanted)
+    ]
+    reader.read_all(reads)
+    for out, (row, season) in zip(outs, wanted, strict=True):
+        np.testing.assert_array_equal(out, data_set.pixels[spec.name][row, season])
 
 
 def test_a_shard_that_is_damaged_where_it_lies_is_told(own_data_set: DataSet, tmp_path: Path) -> None:
