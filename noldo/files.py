@@ -4,6 +4,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -126,30 +127,37 @@ class LocalFiles:
             return os.pread(file.number, length, start)
 
     def view_ranges(self, ranges: Sequence[ByteRange]) -> Iterator[bytes | np.ndarray]:
-        """See `Files`: memory that was touched before costs no page faults. The disk fetches the next ones meanwhile."""
+        """See `Files`: memory that was touched before costs no page faults. As soon as one has to
+        come from the disk, the disk is asked for those after it, too: asking for what is cached would cost more than it gains.
+        """
         for first in range(0, len(ranges), RANGES_AHEAD):
             yield from self._views(ranges[first : first + RANGES_AHEAD])
 
     def _views(self, ranges: Sequence[ByteRange]) -> Iterator[np.ndarray]:
         buffer = self._buffer(max(one.length for one in ranges))
-        for file, (name, start, length) in zip(self._announced(ranges), ranges, strict=True):
+        announced: list[Descriptor] | None = None  # kept open until they are read
+        for position, (name, start, length) in enumerate(ranges):
             view = buffer[:length]
             try:
-                count = os.preadv(file.number, [view.data], start)
+                file = self._file(name)  # kept until it is read: another thread may drop it
+                count = file.read_cached(view.data, start)
+                if count < length:
+                    if announced is None:
+                        announced = self._announced(ranges[position + 1 :])
+                    count = os.preadv(file.number, [view.data], start)
             except OSError as error:
                 with self._errors(name):
                     raise error
             yield view if count == length else view[:count]
 
     def _announced(self, ranges: Sequence[ByteRange]) -> "list[Descriptor]":
-        """The file of each, kept until it is read: another thread may drop it. The system is told what will be read of them."""
+        """The files, of which the system is told what will be read. One that can't be opened is told of when its turn comes."""
         found = []
         for name, start, length in ranges:
-            with self._errors(name):
+            with suppress(OSError):
                 file = self._file(name)
-            if len(ranges) > 1:
                 file.will_need(start, length)
-            found.append(file)
+                found.append(file)
         return found
 
     def _buffer(self, num_bytes: int) -> np.ndarray:
@@ -204,14 +212,27 @@ class LocalFiles:
 class Descriptor:
     """A file that is open for reading at positions, until nobody knows it any more."""
 
-    __slots__ = ("number",)
+    __slots__ = ("_tells_cached", "number")
 
     def __init__(self, path: str) -> None:
         self.number = -1
         self.number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._tells_cached = hasattr(os, "RWF_NOWAIT")
         if hasattr(os, "posix_fadvise"):
             # Exactly the bytes asked for are read.
             os.posix_fadvise(self.number, 0, 0, os.POSIX_FADV_RANDOM)
+
+    def read_cached(self, buffer: memoryview, start: int) -> int:
+        """Read what needs no disk. Returns how many bytes: fewer than asked for, or none, if some do, or if the system can't tell."""
+        if not self._tells_cached:
+            return 0
+        try:
+            return os.preadv(self.number, [buffer], start, os.RWF_NOWAIT)
+        except BlockingIOError:
+            return 0
+        except OSError:  # not on this file system; a broken disk is told of by the reading that follows
+            self._tells_cached = False
+            return 0
 
     def will_need(self, start: int, length: int) -> None:
         """Have the disk fetch some bytes, without waiting for them."""
