@@ -351,20 +351,16 @@ class NoldoS12(Dataset[Sample]):
         out: np.ndarray | None,
     ) -> PixelRead:
         """Into (S, B?, Y, X), that was given if it fits; without S of one season."""
-        is_whole = box.side_px == self.patch_size_px
-        slices = box.slices(spec.resolution_m)
-        height, width = (one.stop - one.start for one in slices)
+        side = spec.side_px(box.side_px)
+        shape: tuple[int, ...] = (side, side)
         if spec.bands:
-            shape: tuple[int, ...] = len(spec.bands if bands is None else bands), height, width
-        else:
-            shape = height, width
+            shape = (len(spec.bands if bands is None else bands), side, side)
+        place = None if box.side_px == self.patch_size_px else box.slices(spec.resolution_m)
         if season is None:
-            seasons: Sequence[int] = range(len(self.season_names))
+            seasons = range(len(self.season_names))
             pixels = _array_like(out, (len(seasons), *shape), spec.dtype)
-        else:
-            seasons = (season,)
-            pixels = _array_like(out, shape, spec.dtype)[None]
-        return PixelRead(pixels, spec, row, seasons, bands, None if is_whole else slices)
+            return PixelRead(pixels, spec, row, seasons, bands, place)
+        return PixelRead(_array_like(out, shape, spec.dtype)[None], spec, row, (season,), bands, place)
 
     def _finished(self, sample: Sample) -> Sample:
         """The sample, when its pixels are there."""

@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, Self, cast
 
 import numpy as np
 import torch
@@ -241,7 +241,7 @@ class _Server:
     ) -> None:
         self._connection = connection
         self._samples = samples
-        self._slots = slots
+        self._slots = [_SlotArrays.of(slot) for slot in slots]
         self._pool = pool
         self._num_threads = num_threads
 
@@ -279,13 +279,13 @@ class _Server:
 
     def _begin(self, slot: int, positions: Sequence[int]) -> "_Filling":
         """Samples on their way into a slot: each thread takes the next ones when it has done some."""
-        arrays = {name: array.numpy() for name, array in self._slots[slot].items()}
         at_once = min(MOST_AT_ONCE, -(-len(positions) // self._num_threads))
         todo = deque(
             (first, positions[first : first + at_once]) for first in range(0, len(positions), at_once)
         )
         return _Filling(
-            slot, [self._pool.submit(self._copy_all, arrays, todo) for _ in range(self._num_threads)]
+            slot,
+            [self._pool.submit(self._copy_all, self._slots[slot], todo) for _ in range(self._num_threads)],
         )
 
     def _finish(self, batch: "_Filling", generation: int) -> bool:
@@ -299,49 +299,72 @@ class _Server:
             problem = type(error).__name__, str(error)
         return _sent(self._connection, (generation, batch.slot, problem)) and problem is None
 
-    def _copy_all(self, arrays: Mapping[str, np.ndarray], todo: deque[tuple[int, Sequence[int]]]) -> None:
+    def _copy_all(self, slot: "_SlotArrays", todo: deque[tuple[int, Sequence[int]]]) -> None:
         while todo:
             try:
                 first, positions = todo.popleft()
             except IndexError:  # another thread took the last ones
                 return
             try:
-                self._copy(arrays, first, positions)
+                self._copy(slot, first, positions)
             except BaseException:
                 todo.clear()
                 raise
 
-    def _copy(self, arrays: Mapping[str, np.ndarray], first: int, positions: Sequence[int]) -> None:
+    def _copy(self, slot: "_SlotArrays", first: int, positions: Sequence[int]) -> None:
         """Samples into the places of a slot that begin with `first`."""
-        outs = [
-            {name: array[place, ...] for name, array in arrays.items()}
-            for place in range(first, first + len(positions))
-        ]
         into = getattr(self._samples, "samples_into", None)
-        samples = (self._samples[one] for one in positions) if into is None else into(outs, positions)
-        for position, sample, out in zip(positions, samples, outs, strict=True):
-            _put(sample, out, position)
+        if into is None:
+            samples = (self._samples[one] for one in positions)
+        else:
+            samples = into([slot.place(first + one) for one in range(len(positions))], positions)
+        for place, (position, sample) in enumerate(zip(positions, samples, strict=True), start=first):
+            slot.put(sample, place, position=position)
 
 
-def _put(sample: Mapping[str, Any], out: Mapping[str, np.ndarray], position: int) -> None:
-    """What of a sample is not yet where it is to be."""
-    for name, array in out.items():
-        value = sample[name]
-        shape = tuple(value.shape) if isinstance(value, torch.Tensor) else ()
-        if shape != array.shape:
-            raise StoreError(
-                f"sample {position}: {name} is {shape}, that of the first is {array.shape}; samples of "
-                "one batch have one size: choose a crop"
-            )
-        if not isinstance(value, torch.Tensor):
-            array[...] = value
-        elif not _is_same_memory(value, array):
-            array[...] = value.numpy()
+@dataclass(frozen=True)
+class _SlotArrays:
+    """A slot, as the process that reads writes to it."""
 
+    arrays: dict[str, np.ndarray]
+    """Key to (sample, ...)."""
+    starts: dict[str, int]
+    """Key to the address of the array."""
 
-def _is_same_memory(value: torch.Tensor, array: np.ndarray) -> bool:
-    """Of the same shape; the array is contiguous."""
-    return value.data_ptr() == array.__array_interface__["data"][0] and value.is_contiguous()
+    @classmethod
+    def of(cls, slot: Slot) -> Self:
+        return cls(
+            {name: array.numpy() for name, array in slot.items()},
+            {name: array.data_ptr() for name, array in slot.items()},
+        )
+
+    def place(self, number: int) -> dict[str, np.ndarray]:
+        """Where one sample goes."""
+        return {name: array[number, ...] for name, array in self.arrays.items()}
+
+    def put(self, sample: Mapping[str, Any], place: int, *, position: int) -> None:
+        """What of a sample is not yet where it is to be.
+
+        Raises
+        ------
+        StoreError
+            If it is of another size than the first sample; `position` names it.
+        """
+        for name, array in self.arrays.items():
+            value = sample[name]
+            is_tensor = isinstance(value, torch.Tensor)
+            shape = value.shape if is_tensor else ()
+            if shape != array.shape[1:]:
+                raise StoreError(
+                    f"sample {position}: {name} is {tuple(shape)}, that of the first is {array.shape[1:]}; samples of "
+                    "one batch have one size: choose a crop"
+                )
+            if not is_tensor:
+                array[place] = value
+            elif (
+                value.data_ptr() != self.starts[name] + place * array.strides[0] or not value.is_contiguous()
+            ):
+                array[place] = value.numpy()
 
 
 @dataclass(frozen=True)
