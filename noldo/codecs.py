@@ -8,7 +8,6 @@ threads, and so that damage can be told chunk by chunk.
 import struct
 import sys
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Literal, Self
 
 import google_crc32c
@@ -151,7 +150,6 @@ MAX_ZSTD_HEADER_BYTES = 18
 """RFC 8878, section 3.1.1: 4 of the magic number, 2 to 14 of the frame's header."""
 
 
-@lru_cache(maxsize=64)  # chunks of one array have one header
 def _zstd_length(header: bytes) -> int:
     """Bytes of the decoded chunk, from the header of its frame (RFC 8878, section 3.1.1.1).
 

@@ -5,6 +5,7 @@ Needs numpy and torch (and obstore for object stores); no parquet, no rasterio, 
 Axes: S season, B band, Y row (north first), X column.
 """
 
+import operator
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -295,12 +296,13 @@ class NoldoS12(Dataset[Sample]):
         -------
         The samples, in the order asked for; their tensors are views of `outs`, but for those that a legend or a transform made anew.
         """
-        for index in indices:
+        positions = [operator.index(one) for one in indices]
+        for index in positions:
             if not -len(self) <= index < len(self):
                 raise IndexError(f"sample {index} of {len(self)}")
         if self._transform is not None and not self._keeps_nothing:
-            outs = [{}] * len(indices)
-        places = self._places_of(np.asarray(indices, np.int64))
+            outs = [{}] * len(positions)
+        places = self._places_of(np.array(positions, np.int64))
         images: list[PixelRead] = []
         labels: list[PixelRead] = []
         samples = [self._planned(place, out, images, labels) for place, out in zip(places, outs, strict=True)]

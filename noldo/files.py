@@ -2,9 +2,8 @@
 
 import os
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -17,8 +16,8 @@ from noldo.errors import StoreError
 MAX_OPEN_FILES = 64
 """Shard files of one store that stay open: a process may have 1024 files in all, and many stores."""
 
-RANGES_AHEAD = 32
-"""Ranges that the disk is asked for before the first of them is read: as many files may be open besides, for each thread."""
+RANGES_AHEAD = 16
+"""Ranges that the disk is asked for together, when the first of them was not cached: as many files may be open besides, for each thread."""
 
 MIN_BUFFER_BYTES = 2**20
 """Memory that each thread reads into."""
@@ -135,11 +134,12 @@ class LocalFiles:
 
     def _views(self, ranges: Sequence[ByteRange]) -> Iterator[np.ndarray]:
         buffer = self._buffer(max(one.length for one in ranges))
-        announced: list[Descriptor] | None = None  # kept open until they are read
+        announced: deque[Descriptor] | None = None
         for position, (name, start, length) in enumerate(ranges):
             view = buffer[:length]
             try:
-                file = self._file(name)  # kept until it is read: another thread may drop it
+                # Kept until it is read: another thread may drop it.
+                file = announced.popleft() if announced else self._file(name)
                 count = file.read_cached(view.data, start)
                 if count < length:
                     if announced is None:
@@ -150,14 +150,18 @@ class LocalFiles:
                     raise error
             yield view if count == length else view[:count]
 
-    def _announced(self, ranges: Sequence[ByteRange]) -> "list[Descriptor]":
-        """The files, of which the system is told what will be read. One that can't be opened is told of when its turn comes."""
-        found = []
+    def _announced(self, ranges: Sequence[ByteRange]) -> "deque[Descriptor]":
+        """The files of the next ranges, when the system was told what will be read of them."""
+        found: deque[Descriptor] = deque()
+        if not hasattr(os, "posix_fadvise"):
+            return found
         for name, start, length in ranges:
-            with suppress(OSError):
+            try:
                 file = self._file(name)
-                file.will_need(start, length)
-                found.append(file)
+            except OSError:  # told of when its turn comes
+                break
+            file.will_need(start, length)
+            found.append(file)
         return found
 
     def _buffer(self, num_bytes: int) -> np.ndarray:
@@ -235,9 +239,8 @@ class Descriptor:
             return 0
 
     def will_need(self, start: int, length: int) -> None:
-        """Have the disk fetch some bytes, without waiting for them."""
-        if hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(self.number, start, length, os.POSIX_FADV_WILLNEED)
+        """Have the disk fetch some bytes, without waiting for them; where the system has `posix_fadvise`."""
+        os.posix_fadvise(self.number, start, length, os.POSIX_FADV_WILLNEED)
 
     def __del__(self) -> None:
         if self.number >= 0:

@@ -208,10 +208,15 @@ class StoreReader:
                 if not self._is_renewed(read, since):
                     raise
                 chunk = self._one_chunk(read, scratch)
-            if chunk is None:
-                self._read_alone(read, since)
-            else:
+            if chunk is not None:
                 chunks.append(chunk)
+                continue
+            try:
+                self._read_alone(read)
+            except ChunkCorruptError:
+                if not self._is_renewed(read, since):
+                    raise
+                self._read_alone(read)
         where = self.files.where
         views = self.files.view_ranges([chunk.place for chunk in chunks])
         for chunk, stored in zip(chunks, views, strict=True):
@@ -221,7 +226,7 @@ class StoreReader:
             except ChunkCorruptError:
                 if not self._is_renewed(read, since):
                     raise
-                self._read_alone(read, since)
+                self._read_alone(read)
                 continue
             if target is not read.out:
                 read.cut(target if picked is None else target[picked])
@@ -257,21 +262,15 @@ class StoreReader:
             out = scratch[spec.name]
         return _ChunkRead(read, number, ByteRange(file, start, length), array.codec, out, picked)
 
-    def _read_alone(self, read: PixelRead, since: float) -> None:
+    def _read_alone(self, read: PixelRead) -> None:
         """Whatever chunks it takes."""
         if read.spec.name in self.by_zarr:
             read.cut(self._zarr.pixels(read.spec.name, row=read.row, seasons=read.seasons))
-            return
-        whole = read.out
-        if not read.is_of_whole_patches:
+        elif read.is_of_whole_patches:
+            self._read_patches(read, read.out)
+        else:
             whole = np.empty((len(read.seasons), *self.patch_shape(read.spec)), read.spec.dtype)
-        try:
             self._read_patches(read, whole)
-        except ChunkCorruptError:
-            if not self._is_renewed(read, since):
-                raise
-            self._read_patches(read, whole)
-        if whole is not read.out:
             read.cut(whole)
 
     def _read_patches(self, read: PixelRead, out: np.ndarray) -> None:

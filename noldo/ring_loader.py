@@ -279,7 +279,7 @@ class _Server:
 
     def _begin(self, slot: int, positions: Sequence[int]) -> "_Filling":
         """Samples on their way into a slot: each thread takes the next ones when it has done some."""
-        at_once = min(MOST_AT_ONCE, -(-len(positions) // self._num_threads))
+        at_once = max(1, min(MOST_AT_ONCE, -(-len(positions) // self._num_threads)))
         todo = deque(
             (first, positions[first : first + at_once]) for first in range(0, len(positions), at_once)
         )

@@ -120,6 +120,18 @@ def test_a_split_holds_its_kept_rows_only(data_set: DataSet, split: str, rows: l
     assert [sample["id"] for sample in samples.__getitems__(range(len(samples)))] == samples.ids.tolist()
 
 
+def test_a_sample_has_a_whole_number(data_set: DataSet) -> None:
+    samples = NoldoS12(data_set.root, split=None, season=0)
+    assert samples[np.int64(2)]["id"] == samples[torch.tensor(2)]["id"] == samples.ids[2]
+    for wrong in (1.5, "1", None):
+        with pytest.raises(TypeError):
+            samples[wrong]
+    for far in (len(samples), -len(samples) - 1):
+        with pytest.raises(IndexError, match=f"sample {far} of {len(samples)}"):
+            samples[far]
+    assert samples.__getitems__([]) == []
+
+
 def test_without_split_all_kept_rows_are_there(data_set: DataSet) -> None:
     assert len(NoldoS12(data_set.root, split=None)) == 8
 

@@ -1,6 +1,9 @@
 """Reading pixels, and noticing every lost or damaged byte."""
 
+import errno
+import os
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,7 @@ from hypothesis import strategies as st
 
 from noldo.codecs import ChunkCodec, image_codec, with_checksum
 from noldo.errors import ChunkCorruptError, ShardMissingError, StoreError, StoreFormatError
-from noldo.files import MAX_OPEN_FILES, RANGES_AHEAD, ByteRange, LocalFiles
+from noldo.files import MAX_OPEN_FILES, RANGES_AHEAD, ByteRange, Descriptor, LocalFiles
 from noldo.pixel_reads import PixelRead
 from noldo.products import ArraySpec
 from noldo.reader import StoreReader
@@ -70,21 +73,67 @@ def test_what_is_read_together_is_what_was_written(data_set: DataSet, wanted: li
         np.testing.assert_array_equal(read.out, pixels)
 
 
-@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="open files are counted as Linux tells them")
-def test_reading_many_places_at_once_keeps_few_files_open(tmp_path: Path) -> None:
-    names = [f"file {number}" for number in range(MAX_OPEN_FILES + 2 * RANGES_AHEAD)]
-    for number, name in enumerate(names):
-        (tmp_path / name).write_bytes(bytes([number]) * 4)
+UNCACHED = {
+    "cached": None,
+    "not cached": lambda self, buffer, start: 0,
+    "cached in part": lambda self, buffer, start: os.preadv(self.number, [buffer[:1]], start),
+}
+"""What a file tells of its first bytes without asking the disk; None: what it is."""
+
+
+@pytest.mark.parametrize("read_cached", UNCACHED.values(), ids=UNCACHED)
+def test_reading_many_places_at_once_opens_each_file_once_and_keeps_few_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read_cached: Any
+) -> None:
+    if read_cached is not None:
+        monkeypatch.setattr(Descriptor, "read_cached", read_cached)
+    announced: list[int] = []
+    monkeypatch.setattr(Descriptor, "will_need", lambda self, start, length: announced.append(start))
+    opened, most = [], 0
+    real = Descriptor.__init__
+    monkeypatch.setattr(Descriptor, "__init__", lambda self, path: (opened.append(path), real(self, path))[1])
+    num_threads, num_files = 4, MAX_OPEN_FILES + 2 * RANGES_AHEAD
+    for number in range(num_threads * num_files):
+        (tmp_path / f"{number}").write_bytes(number.to_bytes(4, "little"))
     files, before = LocalFiles(tmp_path), _num_open_files()
-    most = 0
-    for number, view in enumerate(files.view_ranges([ByteRange(name, 1, 2) for name in names])):
-        assert bytes(view) == bytes([number]) * 2
-        most = max(most, _num_open_files() - before)
-    assert most <= MAX_OPEN_FILES + RANGES_AHEAD < len(names)
+
+    def read(thread: int) -> int:
+        numbers, found = range(thread * num_files, (thread + 1) * num_files), 0
+        views = files.view_ranges([ByteRange(str(number), 0, 4) for number in numbers])
+        for number, view in zip(numbers, views, strict=True):
+            assert bytes(view) == number.to_bytes(4, "little")
+            found = max(found, _num_open_files() - before)
+        return found
+
+    with ThreadPoolExecutor(num_threads) as pool:
+        most = max(pool.map(read, range(num_threads)))
+    assert len(opened) == num_threads * num_files
+    # Besides those kept: what each thread was promised, and the listing of open files itself.
+    assert most <= MAX_OPEN_FILES + num_threads * (RANGES_AHEAD + 1) < num_threads * num_files
+    asked_once_a_window = num_threads * num_files // RANGES_AHEAD * (RANGES_AHEAD - 1)
+    assert len(announced) == (asked_once_a_window if read_cached is not None else 0)
+
+
+def test_a_file_system_that_can_not_tell_what_is_cached_is_asked_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").write_bytes(b"12345678")
+    real, asked = os.preadv, []
+
+    def refused(number: int, buffers: Any, start: int, flags: int = 0) -> int:
+        if flags:
+            asked.append(start)
+            raise OSError(errno.EOPNOTSUPP, "not supported")
+        return real(number, buffers, start)
+
+    monkeypatch.setattr(os, "preadv", refused)
+    views = LocalFiles(tmp_path).view_ranges([ByteRange("a", start, 2) for start in (0, 4, 6)])
+    assert [bytes(view) for view in views] == [b"12", b"56", b"78"]
+    assert asked == [0]
 
 
 def _num_open_files() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
+    return len(list(Path("/proc/self/fd").iterdir())) if Path("/proc/self/fd").exists() else 0
 
 
 def test_one_file_of_many_that_is_not_there_or_ends_too_early_is_told(tmp_path: Path) -> None:
@@ -189,8 +238,6 @@ def test_codecs_of_another_format_are_refused() -> None:
 
 
 def test_threads_that_read_at_once_get_what_one_reads_alone(data_set: DataSet) -> None:
-    from concurrent.futures import ThreadPoolExecutor
-
     reader = StoreReader.open(data_set.store)
     wanted = [(spec, int(row)) for spec in reader.layout.specs for row in data_set.kept] * 5
 

@@ -69,6 +69,13 @@ def test_the_last_batch_may_be_smaller(data_set: DataSet) -> None:
     loader.close()
 
 
+def test_a_batch_may_be_empty(data_set: DataSet) -> None:
+    samples = NoldoS12(data_set.root, split=None, season=0)
+    loader = RingLoader(samples, batches=[[0, 1], [], [2]], batch_size=2)
+    assert [len(batch["id"]) for batch in loader] == [2, 0, 1]
+    loader.close()
+
+
 def test_what_reading_raises_is_raised_here(tmp_path) -> None:
     data_set = write_data_set(tmp_path)
     spec = next(one for one in data_set.layout.specs if one.name == "s1_grd_10m")
