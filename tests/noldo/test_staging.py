@@ -27,6 +27,7 @@ from noldo.dataset import NoldoS12
 from noldo.errors import ChunkCorruptError, ShardMissingError, StoreError
 from noldo.files import Cache
 from noldo.pixel_reads import PixelRead
+from noldo.products import ArraySpec
 from noldo.publish import publish
 from noldo.reader import StoreReader
 from noldo.remote import object_store
@@ -78,15 +79,20 @@ def test_pixels_are_the_same_whatever_fits_into_the_cache(
         assert total_of(place) <= max_bytes
 
 
+def copy_of_one(data_set: DataSet, cache: Cache, spec: ArraySpec) -> Path:
+    """The copy that reading one location makes."""
+    StoreReader.open(data_set.store, cache=cache).pixels(spec, row=5, seasons=[0])
+    (copy,) = copies_in(Path(cache.folder))
+    return copy
+
+
 @settings(max_examples=30)
 @given(at=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7), is_cut=st.booleans())
 def test_a_damaged_copy_is_made_anew_and_never_gives_wrong_pixels(
     data_set: DataSet, tmp_path_factory: pytest.TempPathFactory, at: float, bit: int, is_cut: bool
 ) -> None:
-    place = tmp_path_factory.mktemp("cache")
-    cache, spec = cache_of(place, 10**6), LAYOUT.spec("s1_grd_10m")
-    StoreReader.open(data_set.store, cache=cache).pixels(spec, row=5, seasons=[0])
-    (copy,) = copies_in(place)
+    cache, spec = cache_of(tmp_path_factory.mktemp("cache"), 10**6), LAYOUT.spec("s1_grd_10m")
+    copy = copy_of_one(data_set, cache, spec)
     content = bytearray(copy.read_bytes())
     content[int(at * len(content))] ^= 1 << bit
     copy.write_bytes(content[: int(at * len(content))] if is_cut else content)
@@ -101,10 +107,8 @@ def test_a_damaged_copy_is_made_anew_and_never_gives_wrong_pixels(
 def test_damage_that_is_met_among_many_reads_is_mended_for_all_of_them(
     data_set: DataSet, tmp_path_factory: pytest.TempPathFactory, at: list[float]
 ) -> None:
-    place = tmp_path_factory.mktemp("cache")
-    cache, spec = cache_of(place, 10**6), LAYOUT.spec("s1_grd_10m")
-    StoreReader.open(data_set.store, cache=cache).pixels(spec, row=5, seasons=[0])
-    (copy,) = copies_in(place)
+    cache, spec = cache_of(tmp_path_factory.mktemp("cache"), 10**6), LAYOUT.spec("s1_grd_10m")
+    copy = copy_of_one(data_set, cache, spec)
     content = bytearray(copy.read_bytes())
     for one in at:
         content[int(one * len(content))] ^= 1
