@@ -15,27 +15,20 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from noldo.bands import BandChoice, chosen_bands
+from noldo.bands import BandChoice
 from noldo.common_legend import lookup_into
 from noldo.crops import Box, Crop, imagery_sides_px
+from noldo.dataset_choices import Season, chosen_images, chosen_season, kept_rows, label_rows, label_spec
 from noldo.draws import first_words
 from noldo.errors import ConfigError
 from noldo.files import Cache
-from noldo.label_rows import LabelRows
 from noldo.legend import LEGEND_OF_PRODUCT, LEGENDS, Legend, Lookup
 from noldo.paths import find_subset
 from noldo.pixel_reads import PixelRead
-from noldo.products import PREDICTED_LABELS, UNLABELLED, ArraySpec
+from noldo.products import UNLABELLED, ArraySpec
 from noldo.reader import StoreReader
-from noldo.rows import SPLITS
-from noldo.status import Status
 
 Sample = dict[str, Any]
-Season = Literal["random", "all"] | int | str
-
-LABEL_SOURCES = ("truth", "osm", "expert", "dfc2020", "dynamic_world", *PREDICTED_LABELS)
-"""Label products, cleanest first: a store's own labels are the first of these that it holds."""
-
 _CROPS = 1
 """Stream of random numbers that places crops; seasons have the one without a number."""
 
@@ -136,15 +129,15 @@ class NoldoS12(Dataset[Sample]):
             raise ConfigError(f"seed {seed}: expected 0 or more")
         images = find_subset(root, subset=subset)
         self._reader = StoreReader.open(images.store, cache=cache)
-        self._images = _chosen_images(self._reader, modalities, bands)
-        self._season = _chosen_season(self._reader, season)
+        self._images = chosen_images(self._reader, modalities, bands)
+        self._season = chosen_season(self._reader, season)
         self._seed = seed
         self.set_transform(transform)
-        self._rows = _kept_rows(self._reader, split, only)
-        self._beside = _label_rows(
+        self._rows = kept_rows(self._reader, split, only)
+        self._beside = label_rows(
             self._reader, self._rows["row"], label_store, subset=images.subset, cache=cache
         )
-        self._label = _label_spec(self._beside.reader, labels, label_source)
+        self._label = label_spec(self._beside.reader, labels, label_source)
         self._labels = labels
         self._read_as = legend
         self._lookup: Lookup | None = None
@@ -314,8 +307,8 @@ class NoldoS12(Dataset[Sample]):
         """Where each sample is, and what of it is loaded."""
         columns = [self._rows[name][indices].tolist() for name in ("id", "row", "crs_epsg", "x_ul", "y_ul")]
         seasons = self._seasons_of(indices)
-        label_rows, sides_px = self._beside.rows[indices].tolist(), self._sides_px[indices].tolist()
-        return [_Place(*one) for one in zip(*columns, label_rows, sides_px, seasons, strict=True)]
+        rows_beside, sides_px = self._beside.rows[indices].tolist(), self._sides_px[indices].tolist()
+        return [_Place(*one) for one in zip(*columns, rows_beside, sides_px, seasons, strict=True)]
 
     def _planned(
         self,
@@ -417,95 +410,3 @@ def _bounds(place: _Place, box: Box) -> torch.Tensor:
     left, top = place.x_ul + 10 * box.left, place.y_ul - 10 * box.top
     side_m = 10 * box.side_px
     return torch.from_numpy(np.array([left, top - side_m, left + side_m, top], np.float64))
-
-
-def _kept_rows(reader: StoreReader, split: str | None, only: Collection[int] | None) -> dict[str, np.ndarray]:
-    if split is not None and split not in SPLITS:
-        raise ConfigError(f"split {split!r}: expected one of {', '.join(SPLITS)}, or None for all")
-    kept = reader.row_values("status") == Status.KEPT
-    if split is not None:
-        kept &= reader.row_values("split") == SPLITS.index(split)
-    if only is not None:
-        ids = reader.row_values("id")
-        if unknown := sorted(set(only) - set(ids[kept].tolist())):
-            raise ConfigError(
-                f"only: {len(unknown)} ids are no kept locations of {reader.files.where}, split {split}, e.g. {unknown[0]}"
-            )
-        kept &= np.isin(ids, list(only))
-    rows = np.flatnonzero(kept)
-    values = {name: reader.row_values(name)[rows] for name in ("id", "crs_epsg", "x_ul", "y_ul")}
-    return values | {"row": rows}
-
-
-def _label_rows(
-    reader: StoreReader,
-    rows: np.ndarray,
-    label_store: str | Path | None,
-    *,
-    subset: str,
-    cache: Cache | None,
-) -> LabelRows:
-    if label_store is None:
-        return LabelRows(reader, rows)
-    labels = StoreReader.open(find_subset(label_store, subset=subset).store, cache=cache)
-    return LabelRows.of_other(labels, reader, rows)
-
-
-def _is_stored(reader: StoreReader, product: str) -> bool:
-    return any(spec.product == product for spec in reader.layout.specs)
-
-
-def _chosen_images(
-    reader: StoreReader, modalities: Sequence[str] | None, bands: BandChoice
-) -> list[tuple[ArraySpec, list[int] | None]]:
-    """Arrays to read, each with the positions of the chosen bands (None: all, or no band axis)."""
-    if modalities is None:
-        optical = [name for name in ("s2_l1c", "s2_l2a") if _is_stored(reader, name)][:1]
-        modalities = [*optical, *(name for name in ("s1_grd",) if _is_stored(reader, name))]
-    modalities = (modalities,) if isinstance(modalities, str) else tuple(modalities)
-    specs = reader.layout.specs
-    stored = {spec.product for spec in specs if spec.product not in LABEL_SOURCES}
-    if unknown := [name for name in modalities if name not in stored]:
-        raise ConfigError(
-            f"modalities {', '.join(unknown)}: not in {reader.files.where}, which has {', '.join(sorted(stored))}"
-        )
-    chosen: list[tuple[ArraySpec, list[int] | None]] = []
-    for modality in modalities:
-        arrays = [spec for spec in specs if spec.product == modality]
-        if not modality.startswith("s2_l"):
-            chosen += [(spec, None) for spec in arrays]
-            continue
-        available = tuple(band for spec in arrays for band in spec.bands)
-        wanted = chosen_bands(bands, product=modality, stored=available)
-        for spec in arrays:
-            positions = [position for position, band in enumerate(spec.bands) if band in wanted]
-            if positions:
-                chosen.append((spec, None if len(positions) == len(spec.bands) else positions))
-    return chosen
-
-
-def _chosen_season(reader: StoreReader, season: Season) -> Season:
-    names = reader.layout.season_names
-    if season in ("random", "all"):
-        return season
-    if isinstance(season, str) and season in names:
-        return names.index(season)
-    if isinstance(season, int) and 0 <= season < len(names):
-        return season
-    raise ConfigError(
-        f"season {season!r}: expected random, all, one of {', '.join(names)}, or 0 .. {len(names) - 1}"
-    )
-
-
-def _label_spec(reader: StoreReader, labels: str | None, source: str | None) -> ArraySpec | None:
-    if labels not in ("season", "all", None):
-        raise ConfigError(f"labels {labels!r}: expected season, all or None")
-    if labels is None:
-        return None
-    stored = {spec.product: spec for spec in reader.layout.specs if spec.product in LABEL_SOURCES}
-    for wanted in LABEL_SOURCES if source is None else (source,):
-        if wanted in stored:
-            return stored[wanted]
-    raise ConfigError(
-        f"label_source {source!r}: {reader.files.where} has {', '.join(stored) or 'no labels; give labels=None'}"
-    )
